@@ -1,0 +1,306 @@
+"""The contract of a credential: a Prefect block that puts a proof on requests and gives its secrets to nobody else."""
+
+import json
+import time
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Generator, Iterable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any, Self
+
+import httpx
+from prefect.blocks.abstract import CredentialsBlock
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Secret, SecretStr, model_validator
+
+from prefect_atomic.credentials.hops import aguard_hops, guard_hops
+from prefect_atomic.errors import DestinationError
+from prefect_atomic.tokens import Lookup, Seal, Token, seal_for, shared_cache
+from prefect_atomic.transport import SENT_SECRETS, is_replayable
+from prefect_atomic.transport.clients import tls_context
+from prefect_atomic.transport.hosts import host_pattern, is_allowed
+from prefect_atomic.transport.logs import hide_in_logs
+
+AllowedHosts = Annotated[
+    list[Annotated[str, AfterValidator(host_pattern)]],
+    Field(
+        description="The only hosts that requests may go to, such as `api.example.com` or `*.example.com`; none = any."
+    ),
+]
+"""The field every credential has. A host that is not on the list gets neither proof nor request."""
+
+CacheSeconds = Annotated[int, Field(ge=1, le=86_400)]
+
+
+class CredentialCheck(BaseModel):
+    """What a credential got when it was checked; nothing in it is secret.
+
+    Attributes:
+        kind: The credential's kind, such as `basic-auth`.
+        name: The name it is saved under, if it is.
+        expires_at: When the token at hand stops being served; None where there is no token.
+        scopes: What the token is good for, where the provider said so.
+        host: The host that the token is for, where the provider said so.
+        allowed_hosts: Where requests with it may go; empty = anywhere.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: str
+    name: str | None = None
+    expires_at: datetime | None = None
+    scopes: tuple[str, ...] = ()
+    host: str | None = None
+    allowed_hosts: tuple[str, ...] = ()
+
+
+class Credential(CredentialsBlock, ABC):
+    """What all credentials have in common. A subclass says how it proves itself, in `_prove`."""
+
+    if TYPE_CHECKING:  # declared by each class, after its own fields: forms show fields in this order
+        kind: str
+        allowed_hosts: list[str]
+
+    # pydantic quotes the input it refuses, and the input is often a secret in the wrong place.
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    _logo_url = "https://avatars.githubusercontent.com/u/57128524"  # type: ignore[assignment]
+
+    @classmethod
+    def __dispatch_key__(cls) -> str | None:
+        # The key is the slug. Prefect would make the whole JSON schema to find it, twice, for each class at import.
+        return cls.get_block_type_slug()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_blanks_and_refuse_strangers(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        strangers = values.keys() - cls.model_fields.keys() - {"block_type_slug"}
+        if strangers:  # Prefect keeps unknown fields, in the clear: a misspelt `session_token` would show its secret
+            raise ValueError(
+                f"{', '.join(sorted(strangers))}: no such field; is it misspelt, or from a newer prefect-atomic?"
+            )
+        # An empty field of a form means that nothing was entered.
+        return {
+            name: value
+            for name, value in values.items()
+            if not (value == "" and name in cls.model_fields and cls.model_fields[name].default is None)
+        }
+
+    @model_validator(mode="after")
+    def _refuse_masks(self) -> Self:
+        for secret in self._own_secrets():
+            if len(secret) >= 8 and not secret.strip("*"):
+                raise ValueError(
+                    "a secret consists of asterisks: Prefect masked it on the way here. Give the credential as its "
+                    'slug, or as {"$ref": {"block_document_slug": "TYPE/NAME"}}'
+                )
+        return self
+
+    @abstractmethod
+    def _prove(self, request: httpx.Request) -> None:
+        """Puts the proof on the request."""
+
+    def _signs_body(self) -> bool:
+        """Whether the proof is made of the body too, which is then read before."""
+        return False
+
+    def auth(self) -> httpx.Auth:
+        """This credential for any httpx client, synchronous or not: `httpx.Client(auth=credential.auth())`."""
+        return _ProofAuth(self)
+
+    def get_client(self, **options: Any) -> httpx.Client:
+        """An `httpx.Client` that proves itself with this credential; close it when done.
+
+        Args:
+            options: What `httpx.Client` takes, such as `base_url` or `timeout`.
+        """
+        return httpx.Client(**{"verify": tls_context(), "timeout": 30.0, **options, "auth": self.auth()})
+
+    def get_async_client(self, **options: Any) -> httpx.AsyncClient:
+        """The same as an `httpx.AsyncClient`."""
+        return httpx.AsyncClient(**{"verify": tls_context(), "timeout": 30.0, **options, "auth": self.auth()})
+
+    def check(self) -> CredentialCheck:
+        """Proves that the credential resolves, and returns what it got, without the secret.
+
+        Raises:
+            CredentialError: The provider refused, or could not be reached.
+        """
+        return self._described(None)
+
+    async def acheck(self) -> CredentialCheck:
+        """The same as `check`, for an event loop."""
+        return self._described(None)
+
+    def invalidate(self) -> None:
+        """Forgets the cached token, here and in every process that shares the token store."""
+
+    def may_prove_at(self, url: httpx.URL) -> bool:
+        """Whether `allowed_hosts` names the host of this URL."""
+        return bool(self.allowed_hosts) and is_allowed(url.raw_host.decode(), self.allowed_hosts)
+
+    def refuse_destination(self, url: httpx.URL) -> None:
+        """Raises DestinationError where `allowed_hosts` does not have the host of this URL."""
+        host = url.raw_host.decode()
+        if self.allowed_hosts and not is_allowed(host, self.allowed_hosts):
+            raise DestinationError(
+                f"{self.title()} may not be used at {host}: its allowed_hosts are {', '.join(self.allowed_hosts)}."
+            )
+
+    def known_secrets(self) -> tuple[str, ...]:
+        """Everything of this credential that nobody may read, for those who scrub texts."""
+        return tuple(part for secret in self._own_secrets() for part in _parts(secret))
+
+    def title(self) -> str:
+        """What to call it in a message: its class, and the name it is saved under."""
+        name = self._block_document_name
+        return f"{type(self).__name__} {name!r}" if name else type(self).__name__
+
+    def _own_secrets(self) -> Iterable[str]:
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if isinstance(value, SecretStr | Secret):
+                plain = value.get_secret_value()
+                yield from (str(item) for item in plain.values()) if isinstance(plain, dict) else (plain,)
+
+    def _described(self, token: Token | None) -> CredentialCheck:
+        scope = token.attributes.get("scope", "") if token else ""
+        return CredentialCheck(
+            kind=self.kind,
+            name=self._block_document_name,
+            expires_at=datetime.fromtimestamp(token.expires_at, UTC) if token else None,
+            scopes=tuple(scope.split()),
+            host=token.attributes.get("host") if token else None,
+            allowed_hosts=tuple(self.allowed_hosts),
+        )
+
+
+class TokenCredential(Credential, ABC):
+    """A credential whose proof is a bearer token that somebody, perhaps itself, mints; everybody shares it."""
+
+    @abstractmethod
+    def _mint(self) -> Token:
+        """A new token. Runs in one thread of one process at a time; may take as long as a token request may.
+
+        Raises:
+            CredentialError: There is none to be had; says which step failed, and how.
+        """
+
+    def _rejects(self, response: httpx.Response) -> bool:
+        """Whether an answer says that the token is not accepted (any more)."""
+        return response.status_code == 401
+
+    def _prove(self, request: httpx.Request) -> None:
+        self._prove_with(request, self._token().token)
+
+    def _prove_with(self, request: httpx.Request, token: Token) -> None:
+        request.headers["Authorization"] = f"Bearer {token.value}"
+        was_sent(request, token.value)
+
+    def auth(self) -> httpx.Auth:
+        return _TokenAuth(self)
+
+    def check(self) -> CredentialCheck:
+        return self._described(self._token().token)
+
+    async def acheck(self) -> CredentialCheck:
+        return self._described((await self._atoken()).token)
+
+    def invalidate(self) -> None:
+        shared_cache().forget(self._seal())
+
+    def _token(self, rejected: Token | None = None) -> Lookup:
+        return shared_cache().get(self._seal(), self._mint, rejected=rejected)
+
+    async def _atoken(self, rejected: Token | None = None) -> Lookup:
+        return await shared_cache().aget(self._seal(), self._mint, rejected=rejected)
+
+    def _seal(self) -> Seal:
+        # Every field but the destinations: two credentials that differ in anything else get tokens of their own.
+        return seal_for(
+            tuple(_plain(getattr(self, name)) for name in type(self).model_fields if name != "allowed_hosts")
+        )
+
+
+class _ProofAuth(httpx.Auth):
+    """For credentials that prove themselves without asking anybody."""
+
+    def __init__(self, credential: Credential) -> None:
+        self._credential = credential
+        self.requires_request_body = credential._signs_body()
+
+    def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        self._credential.refuse_destination(request.url)
+        if self.requires_request_body:
+            request.read()
+        before = request.headers.raw
+        self._credential._prove(request)
+        guard_hops(request, before, self._credential)
+        yield request
+
+    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        self._credential.refuse_destination(request.url)
+        if self.requires_request_body:
+            await request.aread()
+        before = request.headers.raw
+        self._credential._prove(request)
+        aguard_hops(request, before, self._credential)
+        yield request
+
+
+class _TokenAuth(httpx.Auth):
+    """For credentials that prove themselves with a token: a rejected one is renewed once.
+
+    A token that was minted for this very request is not: whatever is wrong with it, its age it is not.
+    """
+
+    def __init__(self, credential: TokenCredential) -> None:
+        self._credential = credential
+
+    def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        self._credential.refuse_destination(request.url)
+        before = request.headers.raw
+        lookup = self._credential._token()
+        self._credential._prove_with(request, lookup.token)
+        guard_hops(request, before, self._credential)
+        response = yield request
+        if not lookup.minted and self._credential._rejects(response) and is_replayable(request):
+            renewed = self._credential._token(rejected=lookup.token)
+            self._credential._prove_with(request, renewed.token)
+            yield request
+
+    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        self._credential.refuse_destination(request.url)
+        before = request.headers.raw
+        lookup = await self._credential._atoken()
+        self._credential._prove_with(request, lookup.token)
+        aguard_hops(request, before, self._credential)
+        response = yield request
+        if not lookup.minted and self._credential._rejects(response) and is_replayable(request):
+            renewed = await self._credential._atoken(rejected=lookup.token)
+            self._credential._prove_with(request, renewed.token)
+            yield request
+
+
+def was_sent(request: httpx.Request, *secrets: str) -> None:
+    """Notes secrets that a proof put on the request: its answer may echo them, and the HTTP libraries log it."""
+    request.extensions[SENT_SECRETS] = (*request.extensions.get(SENT_SECRETS, ()), *secrets)
+    hide_in_logs(secrets)
+
+
+def now() -> float:
+    """Seconds since the epoch, on the clock that all hosts share."""
+    return time.time()
+
+
+def _plain(value: Any) -> str | int | float | None:
+    if isinstance(value, SecretStr | Secret):
+        value = value.get_secret_value()
+    return json.dumps(value, sort_keys=True) if isinstance(value, dict | list) else value
+
+
+def _parts(secret: str) -> Iterable[str]:
+    """A secret, and the lines of one that is a PEM: a part of a key is as good as the key."""
+    yield secret
+    if "-----BEGIN" in secret:
+        yield from (line for line in secret.split() if len(line) > 16 and not line.startswith("-----"))

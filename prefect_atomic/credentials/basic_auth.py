@@ -1,0 +1,67 @@
+"""HTTP Basic authentication (RFC 7617)."""
+
+import base64
+from typing import Literal
+
+import httpx
+from pydantic import Field, SecretStr, field_validator
+
+from prefect_atomic.credentials.base import AllowedHosts, Credential, was_sent
+
+
+class BasicAuth(Credential):
+    """Sends a username and password with each request, as `Authorization: Basic`.
+
+    Whoever sees a request can read the password: prefer another credential type where the service offers one.
+
+    Example:
+        Call an API with a saved credential:
+        ```python
+        from prefect import flow
+        from prefect_atomic import BasicAuth, send_request
+
+        crm = BasicAuth.load("BLOCK_NAME")
+
+        @flow
+        def contacts():
+            return send_request("GET", "https://crm.example.com/contacts", credential=crm).json()
+        ```
+    """
+
+    _block_type_name = "Atomic Basic Auth"
+    _block_type_slug = "atomic-basic-auth"
+    _documentation_url = "https://www.rfc-editor.org/rfc/rfc7617"  # type: ignore[assignment]
+
+    username: str = Field(description="The user to sign in as; it may not contain a colon.")
+    password: SecretStr = Field(description="The user's password.")
+    allowed_hosts: AllowedHosts = []
+    kind: Literal["basic-auth"] = Field("basic-auth", description="Tells saved credentials apart; leave as it is.")
+
+    @field_validator("username")
+    @classmethod
+    def _has_no_colon(cls, username: str) -> str:
+        if ":" in username:  # the first colon ends the username (RFC 7617, section 2)
+            raise ValueError("may not contain a colon; is the password in it?")
+        return _without_control_characters(username)
+
+    @field_validator("password")
+    @classmethod
+    def _is_printable(cls, password: SecretStr) -> SecretStr:
+        _without_control_characters(password.get_secret_value())
+        return password
+
+    def _prove(self, request: httpx.Request) -> None:
+        request.headers["Authorization"] = f"Basic {self._encoded()}"
+        was_sent(request, self.password.get_secret_value(), self._encoded())
+
+    def known_secrets(self) -> tuple[str, ...]:
+        return (*super().known_secrets(), self._encoded())
+
+    def _encoded(self) -> str:
+        return base64.b64encode(f"{self.username}:{self.password.get_secret_value()}".encode()).decode()
+
+
+def _without_control_characters(text: str) -> str:
+    if any(ord(character) < 32 or ord(character) == 127 for character in text):
+        raise ValueError("may not contain a line break or another control character; was it pasted with one?")
+    return text

@@ -1,0 +1,63 @@
+"""What can go wrong, told so that a person can act on it. No text here ever holds a secret."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from prefect_atomic.transport.response import Response
+
+
+class AtomicError(Exception):
+    """Anything this package raises on purpose.
+
+    Attributes:
+        transient: Whether the same call may succeed later without anybody changing anything.
+        retry_after: Seconds the other side asked to wait, where it said so.
+    """
+
+    def __init__(self, message: str, *, transient: bool = False, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.transient = transient
+        self.retry_after = retry_after
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Keyword-only arguments are lost by the default reduction; results and process pools pickle errors.
+        return _restore, (type(self), self.args, self.__dict__)
+
+
+class CredentialError(AtomicError):
+    """A credential could not be found, or could not get its proof; the request was not sent."""
+
+
+class DestinationError(AtomicError):
+    """The request points somewhere it must not, or cannot, go; it was not sent there."""
+
+
+class RequestError(AtomicError, ValueError):
+    """The arguments do not make a request; nothing was sent."""
+
+
+class TransportError(AtomicError):
+    """No complete answer arrived: refused, timed out, cut off, or TLS failed."""
+
+
+class ResponseError(AtomicError):
+    """An answer arrived and says no, or cannot be used.
+
+    Attributes:
+        response: The answer; its content is empty where it was too long or could not be decoded.
+    """
+
+    def __init__(
+        self, message: str, *, response: Response, transient: bool = False, retry_after: float | None = None
+    ) -> None:
+        super().__init__(message, transient=transient, retry_after=retry_after)
+        self.response = response
+
+
+def _restore(kind: type[AtomicError], args: tuple[object, ...], state: dict[str, object]) -> AtomicError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error

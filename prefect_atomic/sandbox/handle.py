@@ -1,0 +1,218 @@
+"""The handle on a sandbox that runs in another process."""
+
+import contextlib
+import http.client
+import json
+import os
+import selectors
+import subprocess
+import sys
+import tempfile
+import time
+from functools import cached_property
+from types import TracebackType
+from typing import IO, Any, Self
+from urllib.parse import urlsplit
+
+from prefect_atomic.sandbox.accounts import Accounts
+
+START_SECONDS = 30.0
+STOP_SECONDS = 5.0
+
+
+class SandboxError(RuntimeError):
+    """The sandbox did not start, is gone, or refused what it was told."""
+
+
+class Sandbox:
+    """The third parties on localhost.
+
+    Example:
+        Make the identity provider fail twice, and see how often it was asked:
+        ```python
+        from prefect_atomic.sandbox import Sandbox
+
+        with Sandbox.start() as sandbox:
+            sandbox.misbehave("/oauth/token", times=2, status=503)
+            ...
+            print(sandbox.calls()["POST /oauth/token"])
+        ```
+    """
+
+    def __init__(self, url: str, *, process: "subprocess.Popen[bytes] | None" = None) -> None:
+        self.url = url.rstrip("/")
+        self._process = process
+
+    @classmethod
+    def start(cls, port: int = 0) -> Self:
+        """Starts a sandbox in a process of its own, and waits until it answers.
+
+        Args:
+            port: the port on 127.0.0.1; 0 for any that is free.
+
+        Returns:
+            A handle to use as a context manager: leaving it stops the sandbox. It also stops when this process ends.
+
+        Raises:
+            SandboxError: if it does not answer within 30 seconds; the text has what it said.
+        """
+        # -P: a json.py in the folder where somebody tries this out is none of our business
+        module = [sys.executable, "-P", "-m", "prefect_atomic.sandbox"]
+        with tempfile.TemporaryFile() as complaints:
+            process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+                [*module, "--port", str(port), "--parent", str(os.getpid())],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=complaints,
+                start_new_session=True,  # Ctrl-C reaches the parent only, which may still want its sandbox
+            )
+            try:
+                sandbox = cls(_announced_url(process, complaints), process=process)
+                _ = sandbox.accounts  # proves that it answers
+            except BaseException:
+                _end(process)
+                raise
+        return sandbox
+
+    @classmethod
+    def connect(cls, url: str) -> Self:
+        """A handle on a sandbox that somebody else runs; leaving it stops nothing."""
+        sandbox = cls(url)
+        _ = sandbox.accounts
+        return sandbox
+
+    def stop(self) -> None:
+        """Stops the sandbox, if this handle started it."""
+        if self._process is not None:
+            _end(self._process)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def __repr__(self) -> str:
+        return f"Sandbox({self.url!r})"
+
+    @cached_property
+    def accounts(self) -> Accounts:
+        """The accounts that the sandbox accepts, with their secrets."""
+        return Accounts.from_json(self._ask("GET", "accounts"))
+
+    def calls(self) -> dict[str, int]:
+        """How often each path was called since the start or the last reset, as `{"POST /oauth/token": 3}`."""
+        answer: dict[str, int] = self._ask("GET", "calls")
+        return answer
+
+    def misbehave(
+        self,
+        path: str,
+        *,
+        times: int | None = None,
+        delay: float = 0.0,
+        status: int | None = None,
+        body: str | dict[str, Any] | list[Any] | None = None,
+        content_type: str = "application/json",
+        headers: dict[str, str] | None = None,
+        cut: bool = False,
+        hang: bool = False,
+    ) -> None:
+        """Makes a path misbehave; several faults for one path follow each other.
+
+        Args:
+            path: the fixed path, such as `/oauth/token` or `/verify/basic`.
+            times: for how many calls; None until the next reset.
+            delay: seconds to wait first; with nothing else, the usual service follows.
+            status: answer this status instead.
+            body: answer this body instead: text, or what becomes JSON. `{secret}` in it stands for what the caller
+                sent as client_secret or, failing that, as the value of Authorization.
+            content_type: of that body.
+            headers: further headers of that answer.
+            cut: close the connection without an answer.
+            hang: never answer.
+
+        Raises:
+            SandboxError: if there is no such path, or no such fault.
+        """
+        fault = {
+            "path": path,
+            "times": times,
+            "delay": delay,
+            "status": status,
+            "body": body,
+            "content_type": content_type,
+            "headers": headers,
+            "cut": cut,
+            "hang": hang,
+        }
+        self._ask("PUT", "faults", fault)
+
+    def tokens_live(self, seconds: int | str | None) -> None:
+        """From now on, answers of token endpoints say this as `expires_in`; None leaves it out."""
+        self._ask("PUT", "token", {"expires_in": seconds})
+
+    def revoke(self) -> None:
+        """Refuses, from now on, all tokens that were issued so far."""
+        self._ask("POST", "revoke")
+
+    def reset(self) -> None:
+        """Forgets the calls, the faults and the tokens."""
+        self._ask("POST", "reset")
+
+    def _ask(self, method: str, what: str, content: object = None) -> Any:
+        address = urlsplit(self.url)
+        connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=START_SECONDS)
+        with contextlib.closing(connection):
+            try:
+                connection.request(method, f"/_sandbox/{what}", json.dumps(content).encode() if content else None)
+                answer = connection.getresponse()
+                text = answer.read()
+            except (OSError, http.client.HTTPException) as error:
+                raise SandboxError(f"no sandbox answers at {self.url}: {error}") from error
+        try:
+            found = json.loads(text) if text else None
+        except ValueError:
+            raise SandboxError(f"what answers at {self.url} is not a sandbox") from None
+        if answer.status >= 400:
+            raise SandboxError(found["error"] if isinstance(found, dict) and "error" in found else text.decode())
+        return found
+
+
+def _announced_url(process: "subprocess.Popen[bytes]", complaints: IO[bytes]) -> str:
+    line = _first_line(process, until=time.monotonic() + START_SECONDS)
+    try:
+        url: str = json.loads(line)["url"]
+    except (ValueError, KeyError, TypeError):
+        _end(process)
+        complaints.seek(0)
+        said = complaints.read().decode("utf-8", "replace").strip() or "nothing"
+        raise SandboxError(f"the sandbox did not start within {START_SECONDS:.0f} seconds; it said: {said}") from None
+    return url
+
+
+def _first_line(process: "subprocess.Popen[bytes]", *, until: float) -> bytes:
+    if process.stdout is None:
+        return b""
+    read = b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        while b"\n" not in read and selector.select(timeout=max(0.0, until - time.monotonic())):
+            chunk = os.read(process.stdout.fileno(), 4096)
+            if not chunk:
+                break
+            read += chunk
+    return read
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    process.terminate()
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    if process.stdout is not None:
+        process.stdout.close()

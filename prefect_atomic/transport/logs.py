@@ -1,0 +1,81 @@
+"""Keeps secrets out of what httpx and the libraries below it log.
+
+httpx logs every URL at INFO; httpcore logs the headers of answers, and hpack every header, at DEBUG. A filter on their
+loggers masks the secrets of the credentials in use, and the query values of the requests that are ours.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from threading import Lock
+
+import httpx
+
+from prefect_atomic.transport.redaction import redact_url, scrub
+
+_LOGGERS = (
+    "httpx",
+    "httpcore.connection",
+    "httpcore.http11",
+    "httpcore.http2",
+    "httpcore.proxy",
+    "httpcore.socks",
+    "hpack.hpack",
+    "hpack.table",
+)
+_REMEMBERED_AT_MOST = 512
+
+_secrets: OrderedDict[str, None] = OrderedDict()
+_lock = Lock()
+_snapshot: tuple[str, ...] = ()
+_request_is_ours: ContextVar[bool] = ContextVar("prefect_atomic_request_is_ours", default=False)
+
+
+def hide_in_logs(secrets: Iterable[str]) -> None:
+    """Masks these in the loggers of the HTTP libraries from now on; the latest few hundred are remembered."""
+    global _snapshot
+    new = [secret for secret in secrets if secret not in _secrets]
+    if not new:
+        return
+    with _lock:
+        _secrets.update(dict.fromkeys(new))
+        while len(_secrets) > _REMEMBERED_AT_MOST:
+            _secrets.popitem(last=False)
+        _snapshot = tuple(_secrets)
+
+
+@contextmanager
+def hidden_queries() -> Iterator[None]:
+    """Within it, no value of a URL's query is logged: callers put keys there, and signatures stand there."""
+    token = _request_is_ours.set(True)
+    try:
+        yield
+    finally:
+        _request_is_ours.reset(token)
+
+
+class _SecretFilter(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        if _request_is_ours.get() and isinstance(record.args, tuple):
+            record.args = tuple(redact_url(arg) if isinstance(arg, httpx.URL) else arg for arg in record.args)
+        if _snapshot:
+            try:
+                message = record.getMessage()
+            except (TypeError, ValueError):  # a record that cannot be formatted is not printed either
+                return True
+            if (scrubbed := scrub(message, _snapshot)) != message:
+                record.msg, record.args = scrubbed, None
+        return True
+
+
+def _install() -> None:
+    filter_ = _SecretFilter()
+    for name in _LOGGERS:
+        logging.getLogger(name).addFilter(filter_)
+
+
+_install()

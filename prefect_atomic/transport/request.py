@@ -1,0 +1,221 @@
+"""What is asked for, checked before anything is sent, and built anew for every attempt and every hop.
+
+The path and query that the caller wrote are what is sent. httpx would fold `.` and `..` away, which are legal in an S3
+key, and would drop the URL's query wherever `params` is given.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+from urllib.parse import quote
+
+import httpx
+
+from prefect_atomic.errors import RequestError
+
+Scalar: TypeAlias = str | int | float | bool | None
+Params: TypeAlias = Mapping[str, Scalar | list[Scalar] | tuple[Scalar, ...]] | Sequence[tuple[str, Scalar]]
+HeaderFields: TypeAlias = Mapping[str, str] | Sequence[tuple[str, str]]
+Content: TypeAlias = str | bytes | Iterable[bytes] | AsyncIterable[bytes]
+Timeout: TypeAlias = float | httpx.Timeout | None
+
+TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+"""A method or a header name (RFC 9110, section 5.6.2)."""
+
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://([^/?#]*)([^?#]*)(\?[^#]*)?(?:#.*)?", re.DOTALL)
+_UNSENDABLE_IN_PATH = re.compile(rb"%(?![0-9A-Fa-f]{2})|[^A-Za-z0-9\-._~!$&'()*+,;=:@/%]")
+_UNSENDABLE_IN_QUERY = re.compile(rb"%(?![0-9A-Fa-f]{2})|[^A-Za-z0-9\-._~!$&'()*+,;=:@/?%]")
+_SENDABLE = re.compile(r"[A-Za-z0-9\-._~!$&'()*+,;=:@/?]*")
+_DEFAULT_HEADERS = {"accept": "*/*", "accept-encoding": "gzip, deflate", "user-agent": "prefect-atomic"}
+_OF_A_BODY = frozenset({"content-length", "content-type", "content-encoding", "transfer-encoding"})
+
+REPLAYABLE = "prefect_atomic.replayable"
+"""The extension that says whether the body can be sent again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outgoing:
+    """A request in the making. `build()` gives a fresh `httpx.Request` each time, with no proof on it yet."""
+
+    method: str
+    url: httpx.URL
+    target: bytes
+    headers: tuple[tuple[bytes, bytes], ...]
+    stream: httpx.SyncByteStream | httpx.AsyncByteStream
+    is_replayable: bool
+    timeout: Mapping[str, float | None]
+
+    def build(self) -> httpx.Request:
+        extensions: dict[str, Any] = {"timeout": self.timeout, REPLAYABLE: self.is_replayable}
+        request = httpx.Request(
+            self.method, self.url, headers=list(self.headers), stream=self.stream, extensions=extensions
+        )
+        set_target(request, self.target)
+        return request
+
+
+def outgoing(
+    method: str,
+    url: str,
+    *,
+    params: Params | None = None,
+    headers: HeaderFields | None = None,
+    json: Any = None,
+    data: Mapping[str, Any] | None = None,
+    content: Content | None = None,
+    files: Any = None,
+    timeout: Timeout = 30.0,
+) -> Outgoing:
+    """Checks the arguments of a request and encodes its body.
+
+    Raises:
+        RequestError: They make no request; says which argument, and how to mend it.
+    """
+    if not TOKEN.fullmatch(str(method)):
+        raise RequestError(f"method: {method!r} is not an HTTP method; write one word such as GET or POST.")
+    location, target = _split(url)
+    if params:
+        target += (b"&" if b"?" in target else b"?") + _encoded(params)
+    given = [name for name, value in (("json", json), ("data", data), ("content", content)) if value is not None]
+    if len(given) > 1 or (files and given not in ([], ["data"])):
+        raise RequestError(
+            f"{' and '.join(given + ['files'] * bool(files))}: a request has one body; give only one of them "
+            "(`data` and `files` together make a multipart form)."
+        )
+    if data is not None and not isinstance(data, Mapping):
+        raise RequestError("data: takes the fields of a form, as a mapping; give text or bytes as `content`.")
+    checked = _checked(headers)
+    try:
+        request = httpx.Request(
+            method.upper(), location, headers=checked, json=json, data=data, content=content, files=files
+        )
+    except (TypeError, ValueError) as error:
+        raise RequestError(f"{given[0] if given else 'files'}: cannot be sent: {error}") from None
+    for name, value in _DEFAULT_HEADERS.items():
+        request.headers.setdefault(name, value)
+    return Outgoing(
+        method=request.method,
+        url=location,
+        target=target,
+        headers=tuple(request.headers.raw),
+        stream=request.stream,
+        is_replayable=isinstance(request.stream, httpx.ByteStream) or bool(files and _can_rewind(files)),
+        timeout=_timeouts(timeout),
+    )
+
+
+def redirected(previous: Outgoing, method: str, url: httpx.URL, headers: Iterable[tuple[bytes, bytes]]) -> Outgoing:
+    """The request for the next hop. Without a body where the redirect made a GET of it."""
+    keeps_body = method == previous.method
+    return Outgoing(
+        method=method,
+        url=url,
+        target=url.raw_path,
+        headers=tuple(pair for pair in headers if keeps_body or pair[0].lower().decode() not in _OF_A_BODY),
+        stream=previous.stream if keeps_body else httpx.ByteStream(b""),
+        is_replayable=previous.is_replayable or not keeps_body,
+        timeout=previous.timeout,
+    )
+
+
+def target_of(request: httpx.Request) -> bytes:
+    """The path and query as they go over the wire."""
+    target: bytes = request.extensions.get("target") or request.url.raw_path
+    return target
+
+
+def set_target(request: httpx.Request, target: bytes) -> None:
+    """Has exactly these bytes sent as path and query, whatever httpx makes of them in its URL."""
+    request.url = request.url.copy_with(raw_path=target)
+    if request.url.raw_path == target:
+        request.extensions.pop("target", None)
+    else:
+        request.extensions["target"] = target
+
+
+def is_replayable(request: httpx.Request) -> bool:
+    """Whether the body can be sent a second time."""
+    return bool(request.extensions.get(REPLAYABLE, isinstance(request.stream, httpx.ByteStream)))
+
+
+def _split(url: object) -> tuple[httpx.URL, bytes]:
+    text = str(url)
+    if text != url.strip() or any(ord(character) < 32 or ord(character) == 127 for character in url):
+        raise RequestError("url: begins or ends with a space, or holds a line break or another control character.")
+    parts = _URL.fullmatch(text)
+    if parts is None or parts[1].lower() not in ("http", "https"):
+        raise RequestError("url: must begin with https:// or http://, such as https://api.example.com/contacts.")
+    scheme, authority, path, query = parts[1], parts[2], parts[3] or "/", parts[4] or ""
+    if "@" in authority:
+        raise RequestError("url: holds a user name or password; save them in a BasicAuth credential instead.")
+    try:
+        location = httpx.URL(f"{scheme}://{authority}")
+    except (httpx.InvalidURL, UnicodeError):
+        location = httpx.URL()
+    if not location.host:
+        raise RequestError("url: has no valid host between :// and the path.")
+    target = _escaped(_UNSENDABLE_IN_PATH, path) + (b"?" + _escaped(_UNSENDABLE_IN_QUERY, query[1:]) if query else b"")
+    return location.copy_with(raw_path=target), target
+
+
+def _escaped(unsendable: re.Pattern[bytes], text: str) -> bytes:
+    if text.isascii() and _SENDABLE.fullmatch(text):
+        return text.encode()
+    return unsendable.sub(lambda match: b"%%%02X" % match[0][0], text.encode("utf-8", "surrogatepass"))
+
+
+def _encoded(params: Params) -> bytes:
+    pairs: list[tuple[str, Scalar]] = []
+    for name, value in params.items() if isinstance(params, Mapping) else params:
+        if isinstance(value, list | tuple):
+            pairs.extend((name, item) for item in value)
+        else:
+            pairs.append((name, value))
+    return "&".join(f"{_query_text(name)}={_query_text(value)}" for name, value in pairs).encode()
+
+
+def _query_text(value: object) -> str:
+    if isinstance(value, bool):
+        value = "true" if value else "false"
+    return quote("" if value is None else str(value), safe="")
+
+
+def _checked(headers: HeaderFields | None) -> list[tuple[str, str]]:
+    pairs = list(headers.items() if isinstance(headers, Mapping) else headers or ())
+    for name, value in pairs:
+        if fault := header_fault(name, value):
+            raise RequestError(f"headers: {fault}")
+    return pairs
+
+
+def header_fault(name: object, value: object) -> str | None:
+    """What is wrong with a header field, in words that hold no part of its value; None if nothing is."""
+    if not isinstance(name, str) or not TOKEN.fullmatch(name):
+        return f"{name!r} is not a header name; it may hold letters, digits and -, no space or colon."
+    if not isinstance(value, str):
+        return f"the value of {name} is not text but {type(value).__name__}; write it in quotes."
+    if not value.isascii() or not (value.isprintable() or value.replace("\t", "").isprintable()):
+        return f"the value of {name} holds a line break or another character that a header cannot carry."
+    if value != value.strip():
+        return f"the value of {name} begins or ends with a space; was it pasted with one?"
+    return None
+
+
+def _can_rewind(files: Any) -> bool:
+    entries = files.values() if isinstance(files, Mapping) else [entry[1] for entry in files]
+    for entry in entries:
+        body = entry[1] if isinstance(entry, tuple) else entry
+        if not isinstance(body, str | bytes) and not (hasattr(body, "seekable") and body.seekable()):
+            return False
+    return True
+
+
+def _timeouts(timeout: object) -> Mapping[str, float | None]:
+    if isinstance(timeout, httpx.Timeout):
+        return timeout.as_dict()
+    if timeout is not None and not (isinstance(timeout, int | float) and timeout > 0):
+        raise RequestError("timeout: is a number of seconds above zero, an httpx.Timeout, or None to wait for ever.")
+    return dict.fromkeys(("connect", "read", "write", "pool"), timeout)

@@ -1,0 +1,83 @@
+"""Servers for the end-to-end tests: started when the first test asks for one, stopped when the tests end."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.servers import missing
+from tests.e2e.servers.faulty import FaultServer
+
+if TYPE_CHECKING:
+    from tests.e2e.servers.moto import MotoServer
+    from tests.e2e.servers.oidc import OidcServer
+    from tests.e2e.servers.swift import SwiftServer
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_aws_account() -> Iterator[None]:
+    """Keep AWS clients from this machine's account, profiles and metadata service, and loopback from proxies."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
+            patch.delenv(name)
+        for name in ("NO_PROXY", "no_proxy"):
+            patch.setenv(name, "127.0.0.1,localhost")
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        patch.setenv("AWS_CONFIG_FILE", os.devnull)
+        patch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+        yield
+
+
+@pytest.fixture(scope="session")
+def swift_server() -> Iterator[SwiftServer]:
+    """OpenStack Swift, which verifies AWS signatures."""
+    if importlib.util.find_spec("swift") is None:
+        missing("swift (PyPI) is not installed, and nothing else here verifies AWS signatures independently")
+    from tests.e2e.servers.swift import SwiftServer
+
+    with SwiftServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def moto_server() -> Iterator[MotoServer]:
+    """moto with IAM checks on."""
+    for name in ("moto", "flask", "boto3"):
+        if importlib.util.find_spec(name) is None:
+            missing(f"{name} (PyPI, moto[server]) is not installed, and nothing else here verifies session tokens")
+    from tests.e2e.servers.moto import MotoServer
+
+    with MotoServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def oidc_server() -> Iterator[OidcServer]:
+    """oidc-provider, an OAuth 2 authorization server."""
+    from tests.e2e.servers.oidc import NotInstalledError, OidcServer, install, node_executable
+
+    try:
+        node_executable()
+        install()
+    except NotInstalledError as error:
+        missing(f"{error}; without it no certified server judges our OAuth 2 token requests")
+    with OidcServer() as server:
+        yield server
+
+
+@pytest.fixture
+def fault_server() -> Iterator[FaultServer]:
+    """A new misbehaving, recording server for one test."""
+    with FaultServer() as server:
+        yield server
+
+
+@pytest.fixture
+def tls_fault_server() -> Iterator[FaultServer]:
+    """The same over TLS, with a certificate that nobody trusts."""
+    with FaultServer(tls=True) as server:
+        yield server

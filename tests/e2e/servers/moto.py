@@ -1,0 +1,152 @@
+"""moto as the judge of signed calls to AWS services other than S3, of IAM policies and of session tokens.
+
+moto (PyPI ``moto[server]``, Apache-2.0) imitates AWS. With its IAM checks on it recomputes the signature in the
+``Authorization`` header, refuses unknown keys, wrong secrets and wrong session tokens, and applies the policies of
+the user or role.
+
+What it does not prove (seen in 5.2): it recomputes with botocore, so it is no second opinion on the algorithm
+(that is Swift's part); where ``x-amz-content-sha256`` is sent it believes it and does not hash the body; it knows no
+presigned URLs while the checks are on (500, good or bad); it does not compare the date with its clock; keys from
+``GetSessionToken`` are refused.
+
+And it refuses what is right: without ``x-amz-content-sha256`` it takes the query parameters or the headers of a
+request without a body for its body, so that every ``GET`` or ``DELETE`` gets ``SignatureDoesNotMatch``, even from
+boto3. Sign that header, or let tests call actions that are sent with ``POST`` and a body.
+"""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+import boto3
+from botocore.config import Config
+
+from .process import ServerProcess, python_program
+
+ALLOW_ALL: Mapping[str, Any] = {
+    "Version": "2012-10-17",
+    "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}],
+}
+"""A policy that allows everything."""
+
+
+def allow(*actions: str) -> Mapping[str, Any]:
+    """A policy that allows only these actions, such as ``iam:ListUsers``, on everything."""
+    return {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Action": list(actions), "Resource": "*"}],
+    }
+
+
+@dataclass(frozen=True)
+class AwsKeys:
+    """Keys that moto knows; with ``session_token`` when they come from AssumeRole."""
+
+    access_key_id: str
+    secret_access_key: str = field(repr=False)
+    session_token: str | None = field(default=None, repr=False)
+
+
+class MotoServer:
+    """moto on loopback with IAM checks on, for as long as the ``with`` block lasts.
+
+    ``user`` are the keys of an IAM user that may do everything, ``role`` those of an assumed role that may do
+    everything. More of either, with other policies, come from :meth:`create_user` and :meth:`assume_role`.
+    """
+
+    def __init__(self, *, region: str = "us-east-1") -> None:
+        self.region = region
+        self.account_id = "123456789012"
+        self.port = 0
+        self.user: AwsKeys
+        self.role: AwsKeys
+        self._process = ServerProcess(
+            "moto",
+            python_program("_moto_process.py"),
+            {},
+            AWS_EC2_METADATA_DISABLED="true",
+            AWS_DEFAULT_REGION=region,
+        )
+
+    @property
+    def url(self) -> str:
+        """``http://127.0.0.1:port``, the endpoint of every service, without a slash at the end."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def __enter__(self) -> Self:
+        self.port = self._process.start()
+        try:
+            self.user = self.create_user("user")
+            self.role = self.assume_role("role")
+        except BaseException:
+            self._process.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.stop()
+
+    def create_user(self, name: str, policy: Mapping[str, Any] = ALLOW_ALL) -> AwsKeys:
+        """Create an IAM user with this policy, and an access key for it."""
+        with self._unchecked() as keys:
+            iam = self.client("iam", keys)
+            iam.create_user(UserName=name)
+            iam.put_user_policy(UserName=name, PolicyName="policy", PolicyDocument=json.dumps(policy))
+            created = iam.create_access_key(UserName=name)["AccessKey"]
+            iam.close()
+        return AwsKeys(created["AccessKeyId"], created["SecretAccessKey"])
+
+    def assume_role(self, name: str, policy: Mapping[str, Any] = ALLOW_ALL) -> AwsKeys:
+        """Create a role with this policy, and assume it: keys with a session token."""
+        anybody = {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}
+        trust = {"Version": "2012-10-17", "Statement": [anybody]}
+        with self._unchecked() as keys:
+            iam = self.client("iam", keys)
+            role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(trust))["Role"]
+            iam.put_role_policy(RoleName=name, PolicyName="policy", PolicyDocument=json.dumps(policy))
+            iam.close()
+            sts = self.client("sts", keys)
+            session = sts.assume_role(RoleArn=role["Arn"], RoleSessionName="session")["Credentials"]
+            sts.close()
+        return AwsKeys(session["AccessKeyId"], session["SecretAccessKey"], session["SessionToken"])
+
+    def client(self, service: str, keys: AwsKeys) -> Any:
+        """A boto3 client of this server. Close it with ``close()``."""
+        return boto3.Session().client(
+            service,
+            region_name=self.region,
+            endpoint_url=self.url,
+            aws_access_key_id=keys.access_key_id,
+            aws_secret_access_key=keys.secret_access_key,
+            aws_session_token=keys.session_token,
+            config=Config(retries={"max_attempts": 0}, proxies={}, s3={"addressing_style": "path"}),
+        )
+
+    @contextmanager
+    def _unchecked(self) -> Iterator[AwsKeys]:
+        """The time in which moto believes everybody, needed to make the first keys."""
+        self._actions_without_check("inf")
+        try:
+            yield AwsKeys("setup", "setup")
+        finally:
+            self._actions_without_check("0")
+
+    def _actions_without_check(self, count: str) -> None:
+        # the running counterpart of the variable INITIAL_NO_AUTH_ACTION_COUNT
+        request = urllib.request.Request(  # noqa: S310
+            f"{self.url}/moto-api/reset-auth",
+            data=count.encode(),
+            headers={"Content-Type": "text/plain"},
+            method="POST",
+        )
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(request, timeout=30) as response:
+            response.read()
