@@ -78,6 +78,8 @@ def claims(
         _refuse("iat or nbf is in the future; is the caller's clock right?")
     except jwt.InvalidTokenError as error:
         _refuse(f"the JWT is not valid: {error}")
+    if not all(type(verified[name]) in (int, float) for name in ("iat", "exp")):
+        _refuse("iat and exp should be numbers")
     if verified["exp"] <= verified["iat"]:
         _refuse("exp should be after iat")
     return verified

@@ -62,7 +62,7 @@ def verify(received: Received, accounts: list[AWSAccount]) -> str:
     _check_headers(received, signature)
     payload = _payload(received, signature)
     expected = _Expected(received, signature, account.secret_access_key, payload)
-    if not hmac.compare_digest(expected.signature, signature.value.lower()):
+    if not expected.matches(signature):
         raise NotSigned(
             _difference(received, signature, account.secret_access_key, payload),
             expected_canonical_request=masked_canonical_request(expected.canonical_request),
@@ -231,7 +231,11 @@ class _Expected:
                 request.headers[name] = _text(value)
         self.canonical_request: str = signer.canonical_request(request)
         self.string_to_sign: str = signer.string_to_sign(request, self.canonical_request)
-        self.signature: str = signer.signature(self.string_to_sign, request)
+        self._value: str = signer.signature(self.string_to_sign, request)
+
+    def matches(self, signature: Signature) -> bool:
+        """Whether the caller made the same signature."""
+        return hmac.compare_digest(self._value.encode(), signature.value.lower().encode())
 
 
 def canonical_query(query: str) -> str:
@@ -245,8 +249,7 @@ def _difference(received: Received, signature: Signature, secret: str, payload: 
     """Says what the caller signed in place of what it should have, as far as that can be found out."""
 
     def signed(payload: str = payload, **other: Any) -> bool:
-        expected = _Expected(received, signature, secret, payload, **other)
-        return hmac.compare_digest(expected.signature, signature.value.lower())
+        return _Expected(received, signature, secret, payload, **other).matches(signature)
 
     if signed(as_s3=signature.service not in S3):
         if signature.service in S3:

@@ -20,7 +20,7 @@ from prefect_atomic.transport.clients import pooled_async_client, pooled_client
 from prefect_atomic.transport.hosts import origin
 from prefect_atomic.transport.logs import hidden_queries
 from prefect_atomic.transport.redaction import excerpt, redact_url, scrub, scrub_content
-from prefect_atomic.transport.request import Outgoing, redirected, target_of
+from prefect_atomic.transport.request import Outgoing, redirected, target_of, url_of
 from prefect_atomic.transport.response import Headers, Response
 from prefect_atomic.transport.retry import (
     IDEMPOTENT,
@@ -177,35 +177,35 @@ def converse(outgoing: Outgoing, proof: Proof | None, policy: Policy) -> Convers
     while True:
         attempt += 1
         may_try_again = attempt < policy.retry.attempts and outgoing.is_replayable
-        final = yield from _follow(outgoing, proof, policy)
-        if isinstance(final, httpx.HTTPError):
-            if may_try_again and may_resend_error(final, repeatable=repeatable):
+        received, secrets = yield from _follow(outgoing, proof, policy)
+        known = (*secrets, *(proof.known_secrets() if proof else ()))
+        if isinstance(received, httpx.HTTPError):
+            if may_try_again and may_resend_error(received, repeatable=repeatable):
                 yield Wait(policy.retry.wait(attempt, None))
                 continue
-            raise _transport_error(outgoing, proof, final, attempt)
-        received, secrets = final
+            raise _transport_error(outgoing, known, received, attempt)
         asked = retry_after(received.response.headers)
         if may_try_again and may_resend_status(received.response.status_code, repeatable=repeatable):
             yield Wait(policy.retry.wait(attempt, asked))
             continue
         response = _as_response(received, secrets, time.perf_counter() - started, attempt)
         if received.problem or (policy.raise_for_status and not response.is_success and response.status_code != 304):
-            raise _response_error(outgoing, proof, received, response, secrets, asked)
+            raise _response_error(outgoing, known, received, response, asked)
         return response
 
 
 def _follow(
     outgoing: Outgoing, proof: Proof | None, policy: Policy
-) -> Generator[Send, Received | httpx.HTTPError | None, tuple[Received, tuple[str, ...]] | httpx.HTTPError]:
-    """One attempt, with its redirects. Returns the last answer, and the secrets that were sent to get it."""
+) -> Generator[Send, Received | httpx.HTTPError | None, tuple[Received | httpx.HTTPError, tuple[str, ...]]]:
+    """One attempt, with its redirects. Returns its last outcome, and the secrets that were sent to get it."""
     hop, prover, secrets = outgoing, proof, tuple[str, ...]()
     for _ in range(MAX_REDIRECTS + 1):
         plain = hop.build()
         outcome = yield Send(plain, prover.auth() if prover else None)
+        secrets += tuple(plain.extensions.get(SENT_SECRETS, ()))
         if not isinstance(outcome, Received):
-            return outcome or httpx.TransportError("nothing was received")
+            return outcome or httpx.TransportError("nothing was received"), secrets
         sent, onward = outcome.response.request, outcome.response.next_request
-        secrets += tuple(sent.extensions.get(SENT_SECRETS, ()))
         if onward is None or not policy.follow_redirects:
             return outcome, secrets
         if proof:
@@ -257,19 +257,14 @@ def _as_response(received: Received, secrets: tuple[str, ...], elapsed: float, a
         status_code=answer.status_code,
         headers=Headers((name, scrub(value, secrets)) for name, value in headers) if secrets else Headers(headers),
         content=scrub_content(received.content, secrets) if secrets else received.content,
-        url=scrub(redact_url(answer.request.url), secrets),
+        url=scrub(redact_url(url_of(answer.request)), secrets),
         elapsed=elapsed,
         attempts=attempts,
     )
 
 
 def _response_error(
-    outgoing: Outgoing,
-    proof: Proof | None,
-    received: Received,
-    response: Response,
-    secrets: tuple[str, ...],
-    asked: float | None,
+    outgoing: Outgoing, secrets: tuple[str, ...], received: Received, response: Response, asked: float | None
 ) -> AtomicError:
     text = f"{outgoing.method} {response.url} answered {response.status_code}"
     if phrase := _phrase(response.status_code):
@@ -281,10 +276,10 @@ def _response_error(
     elif received.response.has_redirect_location:
         where = redact_url(received.response.headers["location"])
         text += f" and leads to {where}; follow_redirects=True would follow it"
-    elif shown := excerpt(received.content, (*secrets, *(proof.known_secrets() if proof else ()))):
+    elif shown := excerpt(received.content, secrets):
         text += f": {shown}"
     return ResponseError(
-        scrub(text, (*secrets, *(proof.known_secrets() if proof else ()))),
+        scrub(text, secrets),
         response=response,
         transient=response.status_code in TRANSIENT and not received.problem,
         retry_after=asked,
@@ -304,7 +299,9 @@ _WHAT_HAPPENED: Mapping[type[httpx.HTTPError], str] = {
 }
 
 
-def _transport_error(outgoing: Outgoing, proof: Proof | None, error: httpx.HTTPError, attempts: int) -> TransportError:
+def _transport_error(
+    outgoing: Outgoing, secrets: tuple[str, ...], error: httpx.HTTPError, attempts: int
+) -> TransportError:
     what = next((words for kind, words in _WHAT_HAPPENED.items() if isinstance(error, kind)), "failed")
     if is_tls_refusal(error):
         what = "did not trust the server's certificate"
@@ -312,7 +309,7 @@ def _transport_error(outgoing: Outgoing, proof: Proof | None, error: httpx.HTTPE
     tries = f" ({attempts} attempts)" if attempts > 1 else ""
     text = f"{outgoing.method} {redact_url(outgoing.url)} {what}{tries}: {detail}"
     # Without the cause: httpx and httpcore may quote the URL or the headers.
-    failure = TransportError(scrub(text, proof.known_secrets() if proof else ()), transient=not is_tls_refusal(error))
+    failure = TransportError(scrub(text, secrets), transient=not is_tls_refusal(error))
     failure.__suppress_context__ = True
     return failure
 

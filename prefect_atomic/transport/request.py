@@ -136,6 +136,11 @@ def set_target(request: httpx.Request, target: bytes) -> None:
         request.extensions["target"] = target
 
 
+def url_of(request: httpx.Request) -> str:
+    """The URL as it was sent, for people to read; not yet redacted."""
+    return f"{request.url.scheme}://{request.url.netloc.decode()}{target_of(request).decode()}"
+
+
 def is_replayable(request: httpx.Request) -> bool:
     """Whether the body can be sent a second time."""
     return bool(request.extensions.get(REPLAYABLE, isinstance(request.stream, httpx.ByteStream)))
@@ -143,7 +148,7 @@ def is_replayable(request: httpx.Request) -> bool:
 
 def _split(url: object) -> tuple[httpx.URL, bytes]:
     text = str(url)
-    if text != url.strip() or any(ord(character) < 32 or ord(character) == 127 for character in url):
+    if text != text.strip() or any(ord(character) < 32 or ord(character) == 127 for character in text):
         raise RequestError("url: begins or ends with a space, or holds a line break or another control character.")
     parts = _URL.fullmatch(text)
     if parts is None or parts[1].lower() not in ("http", "https"):

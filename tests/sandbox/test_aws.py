@@ -110,6 +110,14 @@ def test_repeated_and_untrimmed_headers_are_signed_as_they_came(account, send, s
     assert send("GET", "/verify/aws", headers=list(request.headers.items())).json()["verified"] is True
 
 
+def test_a_date_header_stands_in_for_the_amazon_one(account, send, sandbox):
+    headers = {"Date": "Thu, 01 Jan 1970 00:00:00 GMT"}  # botocore replaces it with the current time
+    target, signed = botocore_signed(auth.SigV4Auth, account, f"{sandbox.url}/verify/aws", headers=headers)
+
+    assert "X-Amz-Date" not in signed
+    assert send("GET", target, headers=signed).json()["verified"] is True
+
+
 def refused(send, method, target, headers, body=b""):
     reply = send(method, target, headers=headers, body=body)
     assert reply.status == 403

@@ -21,14 +21,6 @@ def answers(url: str) -> bool:
     return True
 
 
-def test_leaving_stops_it():
-    with Sandbox.start() as sandbox:
-        assert answers(sandbox.url)
-
-    assert not answers(sandbox.url)
-    sandbox.stop()  # once more does no harm
-
-
 def test_it_stops_although_a_caller_hangs():
     with Sandbox.start() as sandbox, socket.create_connection(sandbox.url.removeprefix("http://").split(":")) as caller:
         sandbox.misbehave("/echo", hang=True)
@@ -57,14 +49,23 @@ def test_it_stops_when_its_parent_is_killed():
         assert time.monotonic() < deadline, "it outlived its parent"
 
 
-def test_a_port_can_be_chosen_and_a_taken_one_is_named():
+def test_it_listens_on_the_chosen_port_until_it_is_left():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        with pytest.raises(SandboxError, match=f"cannot listen on port {port}"):
-            Sandbox.start(port)
 
     with Sandbox.start(port) as sandbox:
         assert sandbox.url == f"http://127.0.0.1:{port}"
+        assert answers(sandbox.url)
+
+    assert not answers(sandbox.url)
+    sandbox.stop()  # once more does no harm
+
+
+def test_a_port_that_is_taken_is_named(sandbox):
+    port = int(sandbox.url.rpartition(":")[2])
+
+    with pytest.raises(SandboxError, match=f"cannot listen on port {port}"):
+        Sandbox.start(port)
 
 
 def test_a_connected_handle_knows_the_accounts_and_leaves_the_sandbox_running(sandbox):

@@ -105,6 +105,8 @@ def test_a_jwt_by_the_key_pair_is_accepted(algorithm, key_pair_jwt, send):
         ({"sub": "another"}, "sub should be"),
         ({"aud": "another"}, "aud should be"),
         ({"iat": 1_000_000_000, "exp": 1_000_000_060}, "exp has passed"),
+        ({"exp": "4000000000"}, "should be numbers"),
+        ({"iat": 1_000_000_060, "exp": 1_000_000_000}, "exp has passed"),
         ({"key_id": "another"}, "kid should be"),
     ],
 )
