@@ -178,19 +178,18 @@ def converse(outgoing: Outgoing, proof: Proof | None, policy: Policy) -> Convers
         attempt += 1
         may_try_again = attempt < policy.retry.attempts and outgoing.is_replayable
         received, secrets = yield from _follow(outgoing, proof, policy)
-        known = (*secrets, *(proof.known_secrets() if proof else ()))
         if isinstance(received, httpx.HTTPError):
             if may_try_again and may_resend_error(received, repeatable=repeatable):
                 yield Wait(policy.retry.wait(attempt, None))
                 continue
-            raise _transport_error(outgoing, known, received, attempt)
+            raise _transport_error(outgoing, _known(secrets, proof), received, attempt)
         asked = retry_after(received.response.headers)
         if may_try_again and may_resend_status(received.response.status_code, repeatable=repeatable):
             yield Wait(policy.retry.wait(attempt, asked))
             continue
         response = _as_response(received, secrets, time.perf_counter() - started, attempt)
         if received.problem or (policy.raise_for_status and not response.is_success and response.status_code != 304):
-            raise _response_error(outgoing, known, received, response, asked)
+            raise _response_error(outgoing, _known(secrets, proof), received, response, asked)
         return response
 
 
@@ -246,6 +245,10 @@ def _pairs(target: bytes) -> list[tuple[str, str]]:
 def _pair(pair: bytes) -> tuple[str, str]:
     name, _, value = pair.decode("ascii", "replace").partition("=")
     return unquote_plus(name), unquote_plus(value)
+
+
+def _known(secrets: tuple[str, ...], proof: Proof | None) -> tuple[str, ...]:
+    return (*secrets, *proof.known_secrets()) if proof else secrets
 
 
 def _as_response(received: Received, secrets: tuple[str, ...], elapsed: float, attempts: int) -> Response:
