@@ -58,7 +58,7 @@ class Control:
 
     def _set_fault(self, received: Received) -> Answer:
         data = read_json(received)
-        path = data.pop("path", None)
+        path = str(data.pop("path", ""))
         if path not in self._services:
             known = ", ".join(self._services)
             raise Refused(Answer.of_json({"error": f"path should be one of {known}; got {path!r}"}, status=400))
