@@ -14,7 +14,7 @@ def main() -> int:
     try:
         from prefect_atomic.sandbox.server import serve
     except ImportError as missing:
-        sys.stderr.write(f"the sandbox needs {missing.name}: pip install 'prefect-atomic[sandbox]'\n")
+        sys.stderr.write(f"the sandbox needs {missing.name}: pip install prefect-atomic\n")
         return 1
     try:
         serve(port=arguments.port, parent=arguments.parent, ready=_announce)

@@ -306,7 +306,7 @@ def _botocore() -> tuple[Any, Any, Any]:
         from botocore import auth, awsrequest, credentials
     except ImportError:
         raise NotSigned(
-            "the sandbox needs botocore to verify AWS signatures: pip install 'prefect-atomic[sandbox]'"
+            "the sandbox needs botocore to verify AWS signatures: pip install boto3"
         ) from None
     return auth, awsrequest, credentials
 

@@ -86,6 +86,11 @@ class Sandbox:
         if self._process is not None:
             _end(self._process)
 
+    def wait(self) -> None:
+        """Waits until the sandbox that this handle started has ended."""
+        if self._process is not None:
+            self._process.wait()
+
     def __enter__(self) -> Self:
         return self
 

@@ -13,6 +13,7 @@ from tests.e2e.servers import missing
 from tests.e2e.servers.faulty import FaultServer
 
 if TYPE_CHECKING:
+    from tests.e2e.prefect_server import PrefectServer
     from tests.e2e.servers.moto import MotoServer
     from tests.e2e.servers.oidc import OidcServer
     from tests.e2e.servers.swift import SwiftServer
@@ -81,3 +82,19 @@ def tls_fault_server() -> Iterator[FaultServer]:
     """The same over TLS, with a certificate that nobody trusts."""
     with FaultServer(tls=True) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def prefect_server() -> Iterator[PrefectServer]:
+    """A Prefect server of its own, behind Basic auth."""
+    from tests.e2e.prefect_server import PrefectServer
+
+    with PrefectServer() as server:
+        yield server
+
+
+@pytest.fixture
+def prefect_api(prefect_server: PrefectServer) -> Iterator[PrefectServer]:
+    """The same server, with this process as its client."""
+    with prefect_server.as_client():
+        yield prefect_server

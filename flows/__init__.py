@@ -1,0 +1,1 @@
+"""Flows ready to deploy, one file each; `prefect.yaml` deploys them."""
