@@ -74,6 +74,11 @@ class Credential(CredentialsBlock, ABC):
     def _drop_blanks_and_refuse_strangers(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
+        kind = cls.model_fields["kind"].default
+        if values.get("kind", kind) != kind:  # one line for each class that a union tried in vain
+            raise ValueError(f"this is a credential of another kind than {kind}")
+        if any(isinstance(value, str) and _is_mask(value) for value in values.values()):
+            raise ValueError(_MASKED)  # before anything else is found wrong with it
         strangers = values.keys() - cls.model_fields.keys() - {"block_type_slug"}
         if strangers:  # Prefect keeps unknown fields, in the clear: a misspelt `session_token` would show its secret
             raise ValueError(
@@ -88,12 +93,8 @@ class Credential(CredentialsBlock, ABC):
 
     @model_validator(mode="after")
     def _refuse_masks(self) -> Self:
-        for secret in self._own_secrets():
-            if len(secret) >= 8 and not secret.strip("*"):
-                raise ValueError(
-                    "a secret consists of asterisks: Prefect masked it on the way here. Give the credential as its "
-                    'slug, or as {"$ref": {"block_document_slug": "TYPE/NAME"}}'
-                )
+        if any(_is_mask(secret) for secret in self._own_secrets()):
+            raise ValueError(_MASKED)
         return self
 
     @abstractmethod
@@ -291,6 +292,16 @@ def was_sent(request: httpx.Request, *secrets: str) -> None:
 def now() -> float:
     """Seconds since the epoch, on the clock that all hosts share."""
     return time.time()
+
+
+_MASKED = (
+    "a secret consists of asterisks: Prefect masked it on the way here. Give the credential as its slug, or as "
+    '{"$ref": {"block_document_slug": "TYPE/NAME"}}'
+)
+
+
+def _is_mask(secret: str) -> bool:
+    return len(secret) >= 8 and not secret.strip("*")
 
 
 def _plain(value: Any) -> str | int | float | None:

@@ -188,6 +188,7 @@ def main(sandbox_url: str) -> int:
     own_api = BasicAuth(username=username, password=password, allowed_hosts=["127.0.0.1"])
     sandbox = Sandbox.connect(sandbox_url)
     console = Console()
+    console.width = max(console.width, 118)  # narrower, and the names do not fit
     with console.status("Registering the blocks, and saving one of each type ..."):
         register = [sys.executable, "-m", "prefect", "block", "register", "-m", "prefect_atomic"]
         subprocess.run(register, check=True, stdout=subprocess.DEVNULL)  # noqa: S603 - our own interpreter
