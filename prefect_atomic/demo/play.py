@@ -177,7 +177,7 @@ def call_own_api(api_url: str) -> Outcome:
     problem = "" if refused == 401 else f"without a credential it answered {refused}, not 401"
     if version != prefect.__version__:
         problem = f"it said {version!r}"
-    return Outcome(f"Prefect {version}, its own REST API", "none", time.perf_counter() - started, problem)
+    return Outcome(f"Prefect {version} REST API", "none", time.perf_counter() - started, problem)
 
 
 def main(sandbox_url: str) -> int:
@@ -188,7 +188,7 @@ def main(sandbox_url: str) -> int:
     own_api = BasicAuth(username=username, password=password, allowed_hosts=["127.0.0.1"])
     sandbox = Sandbox.connect(sandbox_url)
     console = Console()
-    console.width = max(console.width, 118)  # narrower, and the names do not fit
+    console.width = max(console.width, 124)  # narrower, and the names do not fit
     with console.status("Registering the blocks, and saving one of each type ..."):
         register = [sys.executable, "-m", "prefect", "block", "register", "-m", "prefect_atomic"]
         subprocess.run(register, check=True, stdout=subprocess.DEVNULL)  # noqa: S603 - our own interpreter
