@@ -21,7 +21,7 @@ def _run_name() -> str:
     parameters = task_run.parameters
     try:
         host = httpx.URL(str(parameters.get("url", ""))).host
-    except httpx.InvalidURL:
+    except (httpx.InvalidURL, UnicodeError):
         host = ""
     return f"{str(parameters.get('method', '')).upper()[:16]} {host or 'nowhere'}"
 
@@ -82,7 +82,7 @@ def send_request(
         method, url, params=params, headers=headers, json=json, data=data, content=content, files=files, timeout=timeout
     )
     policy = Policy(
-        retry=retry or _NEVER,
+        retry=_NEVER if retry is None else retry,
         follow_redirects=follow_redirects,
         raise_for_status=raise_for_status,
         max_response_bytes=max_response_bytes,
@@ -115,7 +115,7 @@ async def asend_request(
         method, url, params=params, headers=headers, json=json, data=data, content=content, files=files, timeout=timeout
     )
     policy = Policy(
-        retry=retry or _NEVER,
+        retry=_NEVER if retry is None else retry,
         follow_redirects=follow_redirects,
         raise_for_status=raise_for_status,
         max_response_bytes=max_response_bytes,

@@ -9,8 +9,9 @@ import asyncio
 import os
 import ssl
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from functools import cache
-from http.cookiejar import CookieJar, DefaultCookiePolicy
+from threading import Lock
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -28,11 +29,20 @@ def tls_context() -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
-@cache
 def pooled_client(*, allow_private_networks: bool = True) -> httpx.Client:
-    """The client that all requests of this process share. It keeps no cookies: they would pass between tenants."""
-    transport = None if allow_private_networks else _PublicTransport()
-    return httpx.Client(transport=transport, verify=tls_context(), limits=_LIMITS, cookies=_no_cookies())
+    """The client that all requests of this process share."""
+    if (client := _clients.get(allow_private_networks)) is None:
+        with _one_at_a_time:
+            if (client := _clients.get(allow_private_networks)) is None:
+                transport = None if allow_private_networks else _PublicTransport()
+                client = _clients[allow_private_networks] = _Client(
+                    transport=transport, verify=tls_context(), limits=_LIMITS
+                )
+    return client
+
+
+_clients: dict[bool, httpx.Client] = {}
+_one_at_a_time = Lock()
 
 
 async def pooled_async_client(*, allow_private_networks: bool = True) -> httpx.AsyncClient:
@@ -41,7 +51,7 @@ async def pooled_async_client(*, allow_private_networks: bool = True) -> httpx.A
     clients = _async_clients.setdefault(loop, {})
     if (kept := clients.get(allow_private_networks)) is None:
         transport = None if allow_private_networks else _AsyncPublicTransport()
-        client = httpx.AsyncClient(transport=transport, verify=tls_context(), limits=_LIMITS, cookies=_no_cookies())
+        client = _AsyncClient(transport=transport, verify=tls_context(), limits=_LIMITS)
         kept = clients[allow_private_networks] = client, _close_with_loop(client, loop)
         await anext(kept[1])
     return kept[0]
@@ -61,8 +71,39 @@ async def _close_with_loop(client: httpx.AsyncClient, loop: asyncio.AbstractEven
         await client.aclose()
 
 
-def _no_cookies() -> CookieJar:
-    return CookieJar(policy=DefaultCookiePolicy(allowed_domains=[]))
+class _NoCookies(httpx.Cookies):
+    """Keeps no cookies: they would pass between tenants."""
+
+    def extract_cookies(self, response: httpx.Response) -> None:
+        pass
+
+
+# What httpx makes of a Location that it cannot read; it reads every one, whether or not the redirect is followed.
+_UNREADABLE = (httpx.InvalidURL, httpx.RemoteProtocolError, UnicodeError)
+
+
+class _Client(httpx.Client):
+    """Keeps no cookies. An answer whose `Location` is no URL is an answer too, with no `next_request`."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._cookies = _NoCookies()
+
+    def _build_redirect_request(self, request: httpx.Request, response: httpx.Response) -> Any:
+        with suppress(*_UNREADABLE):
+            return super()._build_redirect_request(request, response)
+
+
+class _AsyncClient(httpx.AsyncClient):
+    """The same for an event loop."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._cookies = _NoCookies()
+
+    def _build_redirect_request(self, request: httpx.Request, response: httpx.Response) -> Any:
+        with suppress(*_UNREADABLE):
+            return super()._build_redirect_request(request, response)
 
 
 class _PublicTransport(httpx.HTTPTransport):
@@ -91,5 +132,11 @@ def _pool_options() -> dict[str, Any]:
     }
 
 
-# Sockets must not be shared with a forked child.
-os.register_at_fork(after_in_child=pooled_client.cache_clear)
+def _start_anew() -> None:
+    """Sockets must not be shared with a forked child, and a lock that another thread held stays locked there."""
+    global _one_at_a_time
+    _one_at_a_time = Lock()
+    _clients.clear()
+
+
+os.register_at_fork(after_in_child=_start_anew)

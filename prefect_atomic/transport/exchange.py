@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 from urllib.parse import unquote_plus
 
+import h11
 import httpx
 
-from prefect_atomic.errors import AtomicError, DestinationError, ResponseError, TransportError
+from prefect_atomic.errors import DestinationError, RequestError, ResponseError, TransportError
 from prefect_atomic.transport.clients import pooled_async_client, pooled_client
-from prefect_atomic.transport.hosts import origin
+from prefect_atomic.transport.hosts import can_be_asked, origin
 from prefect_atomic.transport.logs import hidden_queries
 from prefect_atomic.transport.redaction import excerpt, redact_url, scrub, scrub_content
 from prefect_atomic.transport.request import Outgoing, redirected, target_of, url_of
@@ -65,6 +66,13 @@ class Policy:
     max_response_bytes: int = MAX_RESPONSE_BYTES
     allow_private_networks: bool = True
 
+    def __post_init__(self) -> None:
+        limit: object = self.max_response_bytes
+        if not isinstance(limit, int) or isinstance(limit, bool) or limit < 0:
+            raise RequestError("max_response_bytes: is a whole number of bytes, zero or more.")
+        if not isinstance(self.retry, Retry):
+            raise RequestError("retry: takes a Retry, such as Retry(attempts=5), or None for no retries.")
+
 
 @dataclass(frozen=True, slots=True)
 class Send:
@@ -86,15 +94,18 @@ class Received:
     problem: str | None = None
 
 
-Conversation: TypeAlias = Generator[Send | Wait, Received | httpx.HTTPError | None, Response]
+Outcome: TypeAlias = Received | httpx.HTTPError
+Conversation: TypeAlias = Generator[Send | Wait, Outcome | None, Response]
 
 
 def send(outgoing: Outgoing, proof: Proof | None, policy: Policy) -> Response:
     """Sends a request and returns its answer. Raises what `send_request` raises."""
+    if not isinstance(outgoing.stream, httpx.SyncByteStream):
+        raise RequestError("content: is an asynchronous iterator; asend_request takes those.")
     client = pooled_client(allow_private_networks=policy.allow_private_networks)
     conversation = converse(outgoing, proof, policy)
     with hidden_queries():
-        outcome: Received | httpx.HTTPError | None = None
+        outcome: Outcome | None = None
         while True:
             try:
                 step = conversation.send(outcome)
@@ -110,10 +121,12 @@ def send(outgoing: Outgoing, proof: Proof | None, policy: Policy) -> Response:
 
 async def asend(outgoing: Outgoing, proof: Proof | None, policy: Policy) -> Response:
     """The same as `send`, for an event loop."""
+    if not isinstance(outgoing.stream, httpx.AsyncByteStream):
+        raise RequestError("content: would block the event loop; give bytes, or an asynchronous iterator of bytes.")
     client = await pooled_async_client(allow_private_networks=policy.allow_private_networks)
     conversation = converse(outgoing, proof, policy)
     with hidden_queries():
-        outcome: Received | httpx.HTTPError | None = None
+        outcome: Outcome | None = None
         while True:
             try:
                 step = conversation.send(outcome)
@@ -127,12 +140,12 @@ async def asend(outgoing: Outgoing, proof: Proof | None, policy: Policy) -> Resp
                 outcome = await _areceive(client, step, policy.max_response_bytes)
 
 
-def _receive(client: httpx.Client, step: Send, limit: int) -> Received | httpx.HTTPError:
+def _receive(client: httpx.Client, step: Send, limit: int) -> Outcome:
     try:
         response = client.send(step.request, auth=step.auth, stream=True, follow_redirects=False)
         try:
             content = bytearray()
-            if problem := _declared_too_long(response, limit):
+            if problem := _unreadable(response, limit):
                 return Received(response, b"", problem)
             for chunk in response.iter_bytes():
                 content += chunk
@@ -145,14 +158,16 @@ def _receive(client: httpx.Client, step: Send, limit: int) -> Received | httpx.H
             response.close()
     except httpx.HTTPError as error:
         return error
+    except h11.LocalProtocolError as error:  # httpcore lets it through where a body is not as long as it was declared
+        return httpx.LocalProtocolError(str(error))
 
 
-async def _areceive(client: httpx.AsyncClient, step: Send, limit: int) -> Received | httpx.HTTPError:
+async def _areceive(client: httpx.AsyncClient, step: Send, limit: int) -> Outcome:
     try:
         response = await client.send(step.request, auth=step.auth, stream=True, follow_redirects=False)
         try:
             content = bytearray()
-            if problem := _declared_too_long(response, limit):
+            if problem := _unreadable(response, limit):
                 return Received(response, b"", problem)
             async for chunk in response.aiter_bytes():
                 content += chunk
@@ -165,6 +180,8 @@ async def _areceive(client: httpx.AsyncClient, step: Send, limit: int) -> Receiv
             await response.aclose()
     except httpx.HTTPError as error:
         return error
+    except h11.LocalProtocolError as error:  # httpcore lets it through where a body is not as long as it was declared
+        return httpx.LocalProtocolError(str(error))
 
 
 def converse(outgoing: Outgoing, proof: Proof | None, policy: Policy) -> Conversation:
@@ -176,65 +193,73 @@ def converse(outgoing: Outgoing, proof: Proof | None, policy: Policy) -> Convers
     attempt = 0
     while True:
         attempt += 1
-        may_try_again = attempt < policy.retry.attempts and outgoing.is_replayable
-        received, secrets = yield from _follow(outgoing, proof, policy)
-        if isinstance(received, httpx.HTTPError):
-            if may_try_again and may_resend_error(received, repeatable=repeatable):
+        hop, outcome, secrets = yield from _follow(outgoing, proof, policy)
+        may_try_again = (
+            attempt < policy.retry.attempts
+            and outgoing.is_replayable
+            and (repeatable or hop is outgoing)  # whoever answered with a redirect may have done what was asked
+        )
+        if isinstance(outcome, httpx.HTTPError):
+            if may_try_again and may_resend_error(outcome, repeatable=repeatable):
                 yield Wait(policy.retry.wait(attempt, None))
                 continue
-            raise _transport_error(outgoing, _known(secrets, proof), received, attempt)
-        asked = retry_after(received.response.headers)
-        if may_try_again and may_resend_status(received.response.status_code, repeatable=repeatable):
+            raise _transport_error(hop, _known(secrets, proof), outcome, attempt)
+        asked = retry_after(outcome.response.headers)
+        if may_try_again and may_resend_status(outcome.response.status_code, repeatable=repeatable):
             yield Wait(policy.retry.wait(attempt, asked))
             continue
-        response = _as_response(received, secrets, time.perf_counter() - started, attempt)
-        if received.problem or (policy.raise_for_status and not response.is_success and response.status_code != 304):
-            raise _response_error(outgoing, _known(secrets, proof), received, response, asked)
+        response = _as_response(outcome, secrets, time.perf_counter() - started, attempt)
+        if outcome.problem or (policy.raise_for_status and not response.is_success and response.status_code != 304):
+            raise _response_error(hop, _known(secrets, proof), outcome, response, asked, policy)
         return response
 
 
 def _follow(
     outgoing: Outgoing, proof: Proof | None, policy: Policy
-) -> Generator[Send, Received | httpx.HTTPError | None, tuple[Received | httpx.HTTPError, tuple[str, ...]]]:
-    """One attempt, with its redirects. Returns its last outcome, and the secrets that were sent to get it."""
+) -> Generator[Send, Outcome | None, tuple[Outgoing, Outcome, tuple[str, ...]]]:
+    """One attempt, with its redirects. Returns its last hop, what came of it, and the secrets that were sent."""
     hop, prover, secrets = outgoing, proof, tuple[str, ...]()
     for _ in range(MAX_REDIRECTS + 1):
         plain = hop.build()
         outcome = yield Send(plain, prover.auth() if prover else None)
         secrets += tuple(plain.extensions.get(SENT_SECRETS, ()))
         if not isinstance(outcome, Received):
-            return outcome or httpx.TransportError("nothing was received"), secrets
+            return hop, outcome or httpx.TransportError("nothing was received"), secrets
         sent, onward = outcome.response.request, outcome.response.next_request
-        if onward is None or not policy.follow_redirects:
-            return outcome, secrets
+        if not policy.follow_redirects or onward is None or not can_be_asked(onward.url):
+            return hop, outcome, secrets
+        if not hop.is_replayable and onward.method == hop.method:
+            return hop, outcome, secrets
         if proof:
             proof.refuse_destination(onward.url)
-        if not hop.is_replayable and onward.method == hop.method:
-            return outcome, secrets
         if origin(onward.url) != origin(sent.url):
-            is_downgrade = sent.url.scheme == "https" and onward.url.scheme != "https"
-            prover = proof if proof and proof.may_prove_at(onward.url) and not is_downgrade else None
-        hop = _next_hop(hop, sent, onward)
+            is_in_clear = outgoing.url.scheme == "https" and onward.url.scheme != "https"
+            prover = proof if proof and proof.may_prove_at(onward.url) and not is_in_clear else None
+        hop = _next_hop(hop, sent, onward, secrets)
     raise DestinationError(
         f"{outgoing.method} {redact_url(outgoing.url)} was redirected more than {MAX_REDIRECTS} times; "
         f"the last one led to {redact_url(hop.url)}."
     )
 
 
-def _next_hop(hop: Outgoing, sent: httpx.Request, onward: httpx.Request) -> Outgoing:
+def _next_hop(hop: Outgoing, sent: httpx.Request, onward: httpx.Request, secrets: tuple[str, ...]) -> Outgoing:
     """The request that a redirect asks for, without anything the proof added: neither header nor query parameter."""
-    plain = set(hop.headers)
-    added = {name.lower() for name, value in sent.headers.raw if (name, value) not in plain}
-    headers = [
-        (name, value) for name, value in onward.headers.raw if name.lower() not in added or name.lower() == b"host"
-    ]
+    headers: Iterable[tuple[bytes, bytes]] = hop.headers
+    if origin(onward.url) != origin(sent.url):
+        kept = [(name, value) for name, value in headers if name.lower() not in _FOR_ONE_ORIGIN]
+        headers = [(b"Host", onward.url.netloc), *kept]
     url = onward.url
     path, _, query = url.raw_path.partition(b"?")
-    added_to_query = set(_pairs(target_of(sent))) - set(_pairs(hop.target))
-    if query and added_to_query:
-        query = b"&".join(pair for pair in query.split(b"&") if _pair(pair) not in added_to_query)
+    echoed = (set(_pairs(target_of(sent))) - set(_pairs(hop.target))) & set(_pairs(url.raw_path))
+    # Without a secret among them, they are a signature of the redirecting server's own.
+    if any(value in secrets for _, value in echoed):
+        query = b"&".join(pair for pair in query.split(b"&") if _pair(pair) not in echoed)
         url = url.copy_with(raw_path=path + (b"?" + query if query else b""))
     return redirected(hop, onward.method, url, headers)
+
+
+_FOR_ONE_ORIGIN = frozenset({b"authorization", b"cookie", b"host", b"proxy-authorization"})
+"""Header fields of the caller's own that are not for others; `Host` is made anew."""
 
 
 def _pairs(target: bytes) -> list[tuple[str, str]]:
@@ -267,9 +292,14 @@ def _as_response(received: Received, secrets: tuple[str, ...], elapsed: float, a
 
 
 def _response_error(
-    outgoing: Outgoing, secrets: tuple[str, ...], received: Received, response: Response, asked: float | None
-) -> AtomicError:
-    text = f"{outgoing.method} {response.url} answered {response.status_code}"
+    hop: Outgoing,
+    secrets: tuple[str, ...],
+    received: Received,
+    response: Response,
+    asked: float | None,
+    policy: Policy,
+) -> ResponseError:
+    text = f"{hop.method} {response.url} answered {response.status_code}"
     if phrase := _phrase(response.status_code):
         text += f" {phrase}"
     if response.attempts > 1:
@@ -277,8 +307,11 @@ def _response_error(
     if received.problem:
         text += f", {received.problem}"
     elif received.response.has_redirect_location:
-        where = redact_url(received.response.headers["location"])
-        text += f" and leads to {where}; follow_redirects=True would follow it"
+        text += f" and leads to {redact_url(received.response.headers['location'])[:500]}"
+        if not policy.follow_redirects:
+            text += "; follow_redirects=True would follow it"
+        else:
+            text += ", which cannot be followed" + ("" if hop.is_replayable else ": the body cannot be sent twice")
     elif shown := excerpt(received.content, secrets):
         text += f": {shown}"
     return ResponseError(
@@ -303,18 +336,18 @@ _WHAT_HAPPENED: Mapping[type[httpx.HTTPError], str] = {
 
 
 def _transport_error(
-    outgoing: Outgoing, secrets: tuple[str, ...], error: httpx.HTTPError, attempts: int
-) -> TransportError:
+    hop: Outgoing, secrets: tuple[str, ...], error: httpx.HTTPError, attempts: int
+) -> TransportError | RequestError:
+    # Its text only, never as the cause: httpx and httpcore may quote the URL or the headers.
+    detail = str(error) or type(error).__name__
+    where = f"{hop.method} {redact_url(hop.url)}"
+    if isinstance(error, httpx.LocalProtocolError):
+        return RequestError(scrub(f"{where} could not be sent as its headers and content are: {detail}", secrets))
     what = next((words for kind, words in _WHAT_HAPPENED.items() if isinstance(error, kind)), "failed")
     if is_tls_refusal(error):
         what = "did not trust the server's certificate"
-    detail = str(error) or type(error).__name__
     tries = f" ({attempts} attempts)" if attempts > 1 else ""
-    text = f"{outgoing.method} {redact_url(outgoing.url)} {what}{tries}: {detail}"
-    # Without the cause: httpx and httpcore may quote the URL or the headers.
-    failure = TransportError(scrub(text, secrets), transient=not is_tls_refusal(error))
-    failure.__suppress_context__ = True
-    return failure
+    return TransportError(scrub(f"{where} {what}{tries}: {detail}", secrets), transient=not is_tls_refusal(error))
 
 
 def _phrase(status_code: int) -> str:
@@ -324,9 +357,13 @@ def _phrase(status_code: int) -> str:
         return ""
 
 
-def _declared_too_long(response: httpx.Response, limit: int) -> str | None:
+def _unreadable(response: httpx.Response, limit: int) -> str | None:
+    """What speaks against reading a body."""
+    if response.headers.get("content-encoding", "").count(","):
+        return "with a body that is encoded more than once"  # 30 kB of gzip in gzip unpack to gigabytes, at once
     length = response.headers.get("content-length", "")
-    return _too_long(limit) if length.isdigit() and int(length) > limit and response.request.method != "HEAD" else None
+    has_body = response.request.method != "HEAD" and response.status_code not in (204, 304)
+    return _too_long(limit) if has_body and length.isdigit() and int(length) > limit else None
 
 
 def _too_long(limit: int) -> str:

@@ -8,8 +8,26 @@ from functools import lru_cache
 
 import httpx
 
-_LABEL = r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?"
+_LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+_HOST = re.compile(rf"(?!.{{254}}){_LABEL}(\.{_LABEL})*\.?|(?=.*:)[0-9a-f:.]+")
 _PATTERN = re.compile(rf"(\*\.)?{_LABEL}(\.{_LABEL})*|[0-9a-f:.]+")
+
+
+def can_be_asked(url: httpx.URL) -> bool:
+    """Whether a request can go there: by http or https, to a well-formed name or address, at a port that there is."""
+    return (
+        url.scheme in ("http", "https")
+        and (url.port is None or 0 < url.port < 65536)
+        and _exists(url.raw_host.decode())
+    )
+
+
+@lru_cache(maxsize=4096)
+def _exists(host: str) -> bool:
+    try:
+        return bool(_HOST.fullmatch(host) and httpx.URL(scheme="http", host=host).host)
+    except (httpx.InvalidURL, UnicodeError):  # `xn--` and no valid name behind it
+        return False
 
 
 def host_pattern(pattern: str) -> str:

@@ -17,11 +17,22 @@ import httpcore
 
 from prefect_atomic.errors import DestinationError
 
-# `is_global` is true for these, yet none leads to a public host of its own: NAT64, 6to4 and Teredo embed any IPv4
-# address, private ones included.
+# `is_global` is true for these (some in older Pythons only), yet none leads to a public host of its own: NAT64, 6to4
+# and Teredo embed any IPv4 address, private ones included; the others are reserved or deprecated.
 _NOT_PUBLIC = tuple(
     ipaddress.ip_network(block)
-    for block in ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32", "::/96", "192.88.99.0/24")
+    for block in (
+        "64:ff9b::/96",
+        "64:ff9b:1::/48",
+        "2002::/16",
+        "2001::/23",
+        "::/96",
+        "fec0::/10",
+        "192.88.99.0/24",
+        "192.0.0.0/24",
+        "3fff::/20",
+        "5f00::/16",
+    )
 )
 
 

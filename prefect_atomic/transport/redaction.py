@@ -79,7 +79,15 @@ def _forms(secret: str) -> Iterable[str]:
     yield json.dumps(secret, ensure_ascii=False)[1:-1]
     yield html.escape(secret)
     yield repr(secret)[1:-1]
+    yield repr(raw)[2:-1]  # as httpcore logs header values
+    for escaped in (json.dumps(secret)[1:-1], repr(secret)[1:-1]):
+        yield escaped.replace("/", "\\/")  # as PHP writes JSON
+        yield re.sub("[+'&<>`]", lambda match: f"\\u{ord(match[0]):04X}", escaped)  # as .NET does
+        yield json.dumps(escaped)[1:-1]  # an error within an error
+    yield quote_plus(quote_plus(raw))  # a form within a URL
     if len(raw) >= _IN_CONTENT:
         for encode in (base64.b64encode, base64.urlsafe_b64encode):
             yield encode(raw).decode()
             yield encode(raw).decode().rstrip("=")
+            for shift in (0, 1, 2):  # where more is encoded with it, without the characters that it shares with that
+                yield encode(bytes(shift) + raw).decode().rstrip("=")[(0, 2, 3)[shift] : (shift + len(raw)) * 8 // 6]

@@ -9,12 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from threading import TIMEOUT_MAX
 from typing import Any, TypeAlias
 from urllib.parse import quote
 
 import httpx
 
 from prefect_atomic.errors import RequestError
+from prefect_atomic.transport.hosts import can_be_asked
 
 Scalar: TypeAlias = str | int | float | bool | None
 Params: TypeAlias = Mapping[str, Scalar | list[Scalar] | tuple[Scalar, ...]] | Sequence[tuple[str, Scalar]]
@@ -29,8 +31,11 @@ _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://([^/?#]*)([^?#]*)(\?[^#]*)?(?:#
 _UNSENDABLE_IN_PATH = re.compile(rb"%(?![0-9A-Fa-f]{2})|[^A-Za-z0-9\-._~!$&'()*+,;=:@/%]")
 _UNSENDABLE_IN_QUERY = re.compile(rb"%(?![0-9A-Fa-f]{2})|[^A-Za-z0-9\-._~!$&'()*+,;=:@/?%]")
 _SENDABLE = re.compile(r"[A-Za-z0-9\-._~!$&'()*+,;=:@/?]*")
-_DEFAULT_HEADERS = {"accept": "*/*", "accept-encoding": "gzip, deflate", "user-agent": "prefect-atomic"}
+_DEFAULT_HEADERS = (("accept", "*/*"), ("accept-encoding", "gzip, deflate"), ("user-agent", "prefect-atomic"))
 _OF_A_BODY = frozenset({"content-length", "content-type", "content-encoding", "transfer-encoding"})
+
+_LONGEST_TARGET = 60_000
+"""httpx refuses URLs of more than 65536 characters."""
 
 REPLAYABLE = "prefect_atomic.replayable"
 """The extension that says whether the body can be sent again."""
@@ -74,28 +79,28 @@ def outgoing(
     Raises:
         RequestError: They make no request; says which argument, and how to mend it.
     """
-    if not TOKEN.fullmatch(str(method)):
-        raise RequestError(f"method: {method!r} is not an HTTP method; write one word such as GET or POST.")
-    location, target = _split(url)
-    if params:
-        target += (b"&" if b"?" in target else b"?") + _encoded(params)
+    if not _is_method(method):
+        raise RequestError(f"method: {str(method)[:16]!r} is no method to send; write one word such as GET or POST.")
+    location, target = _located(url, params)
     given = [name for name, value in (("json", json), ("data", data), ("content", content)) if value is not None]
     if len(given) > 1 or (files and given not in ([], ["data"])):
         raise RequestError(
             f"{' and '.join(given + ['files'] * bool(files))}: a request has one body; give only one of them "
             "(`data` and `files` together make a multipart form)."
         )
-    if data is not None and not isinstance(data, Mapping):
-        raise RequestError("data: takes the fields of a form, as a mapping; give text or bytes as `content`.")
-    checked = _checked(headers)
+    if data is not None:
+        _refuse_unless_form(data)
+    pairs = _checked(headers)
+    named = {name.lower() for name, _ in pairs}
+    pairs += [(name, value) for name, value in _DEFAULT_HEADERS if name not in named]
     try:
         request = httpx.Request(
-            method.upper(), location, headers=checked, json=json, data=data, content=content, files=files
+            method.upper(), location, headers=pairs, json=json, data=data, content=content, files=files
         )
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, AttributeError) as error:
         raise RequestError(f"{given[0] if given else 'files'}: cannot be sent: {error}") from None
-    for name, value in _DEFAULT_HEADERS.items():
-        request.headers.setdefault(name, value)
+    if isinstance(request.stream, httpx.ByteStream) and "content-length" in named:
+        _refuse_wrong_length(request)
     return Outgoing(
         method=request.method,
         url=location,
@@ -129,7 +134,8 @@ def target_of(request: httpx.Request) -> bytes:
 
 def set_target(request: httpx.Request, target: bytes) -> None:
     """Has exactly these bytes sent as path and query, whatever httpx makes of them in its URL."""
-    request.url = request.url.copy_with(raw_path=target)
+    if request.url.raw_path != target:
+        request.url = request.url.copy_with(raw_path=target)
     if request.url.raw_path == target:
         request.extensions.pop("target", None)
     else:
@@ -146,7 +152,13 @@ def is_replayable(request: httpx.Request) -> bool:
     return bool(request.extensions.get(REPLAYABLE, isinstance(request.stream, httpx.ByteStream)))
 
 
-def _split(url: object) -> tuple[httpx.URL, bytes]:
+def _is_method(method: object) -> bool:
+    # CONNECT is for proxies: what follows it is no HTTP.
+    return isinstance(method, str) and bool(TOKEN.fullmatch(method)) and method.upper() != "CONNECT"
+
+
+def _located(url: object, params: Params | None) -> tuple[httpx.URL, bytes]:
+    """The URL as httpx reads it, and the path and query that are sent."""
     text = str(url)
     if text != text.strip() or any(ord(character) < 32 or ord(character) == 127 for character in text):
         raise RequestError("url: begins or ends with a space, or holds a line break or another control character.")
@@ -156,40 +168,75 @@ def _split(url: object) -> tuple[httpx.URL, bytes]:
     scheme, authority, path, query = parts[1], parts[2], parts[3] or "/", parts[4] or ""
     if "@" in authority:
         raise RequestError("url: holds a user name or password; save them in a BasicAuth credential instead.")
+    target = _escaped(_UNSENDABLE_IN_PATH, path) + (b"?" + _escaped(_UNSENDABLE_IN_QUERY, query[1:]) if query else b"")
+    if params:
+        target += (b"&" if query else b"?") + _encoded(params)
+    if len(target) > _LONGEST_TARGET:
+        raise RequestError(f"url: path and query are longer than {_LONGEST_TARGET} bytes; send them as content.")
     try:
-        location = httpx.URL(f"{scheme}://{authority}")
+        location = httpx.URL(f"{scheme}://{authority}{target.decode()}")
     except (httpx.InvalidURL, UnicodeError):
         location = httpx.URL()
-    if not location.host:
-        raise RequestError("url: has no valid host between :// and the path.")
-    target = _escaped(_UNSENDABLE_IN_PATH, path) + (b"?" + _escaped(_UNSENDABLE_IN_QUERY, query[1:]) if query else b"")
-    return location.copy_with(raw_path=target), target
+    if not can_be_asked(location):
+        raise RequestError("url: has no valid host, or no valid port, between :// and the path.")
+    return location, target
 
 
 def _escaped(unsendable: re.Pattern[bytes], text: str) -> bytes:
     if text.isascii() and _SENDABLE.fullmatch(text):
         return text.encode()
-    return unsendable.sub(lambda match: b"%%%02X" % match[0][0], text.encode("utf-8", "surrogatepass"))
+    try:
+        return unsendable.sub(lambda match: b"%%%02X" % match[0][0], text.encode())
+    except UnicodeEncodeError:
+        raise RequestError("url: holds a half of a character (a lone surrogate).") from None
 
 
 def _encoded(params: Params) -> bytes:
-    pairs: list[tuple[str, Scalar]] = []
-    for name, value in params.items() if isinstance(params, Mapping) else params:
-        if isinstance(value, list | tuple):
-            pairs.extend((name, item) for item in value)
-        else:
-            pairs.append((name, value))
-    return "&".join(f"{_query_text(name)}={_query_text(value)}" for name, value in pairs).encode()
+    pairs: list[tuple[str, object]] = []
+    for name, value in _as_pairs("params", params):
+        pairs.extend((name, item) for item in (value if isinstance(value, list | tuple) else (value,)))
+    return "&".join(f"{_query_text(name)}={_query_text(value, of=name)}" for name, value in pairs).encode()
 
 
-def _query_text(value: object) -> str:
+def _query_text(value: object, of: object = "a name") -> str:
+    _refuse_unless_scalar("params", of, value)
     if isinstance(value, bool):
         value = "true" if value else "false"
-    return quote("" if value is None else str(value), safe="")
+    try:
+        return quote("" if value is None else str(value), safe="")
+    except UnicodeEncodeError:
+        raise RequestError(f"params: {of} holds a half of a character (a lone surrogate).") from None
+
+
+def _refuse_unless_scalar(argument: str, name: object, value: object) -> None:
+    # A SecretStr would be sent as asterisks, and bytes as b'...'.
+    if value is not None and not isinstance(value, str | int | float):
+        raise RequestError(f"{argument}: {name} is neither text nor a number but {type(value).__name__}.")
+
+
+def _refuse_unless_form(data: object) -> None:
+    if not isinstance(data, Mapping):
+        raise RequestError("data: takes the fields of a form, as a mapping; give text or bytes as `content`.")
+    for name, value in data.items():
+        for item in value if isinstance(value, list | tuple) else (value,):
+            _refuse_unless_scalar("data", name, item)
+
+
+def _refuse_wrong_length(request: httpx.Request) -> None:
+    length = len(request.read())
+    if request.headers["content-length"] != str(length):
+        raise RequestError(f"headers: Content-Length is not the {length} bytes that the body has; leave it out.")
+
+
+def _as_pairs(argument: str, fields: Any) -> list[tuple[Any, Any]]:
+    try:
+        return [(name, value) for name, value in (fields.items() if isinstance(fields, Mapping) else fields)]
+    except (TypeError, ValueError):
+        raise RequestError(f"{argument}: takes a mapping, or a list of pairs of a name and a value.") from None
 
 
 def _checked(headers: HeaderFields | None) -> list[tuple[str, str]]:
-    pairs = list(headers.items() if isinstance(headers, Mapping) else headers or ())
+    pairs = _as_pairs("headers", headers) if headers else []
     for name, value in pairs:
         if fault := header_fault(name, value):
             raise RequestError(f"headers: {fault}")
@@ -210,17 +257,26 @@ def header_fault(name: object, value: object) -> str | None:
 
 
 def _can_rewind(files: Any) -> bool:
-    entries = files.values() if isinstance(files, Mapping) else [entry[1] for entry in files]
-    for entry in entries:
+    can_rewind = True
+    for _, entry in _as_pairs("files", files):
         body = entry[1] if isinstance(entry, tuple) else entry
-        if not isinstance(body, str | bytes) and not (hasattr(body, "seekable") and body.seekable()):
-            return False
-    return True
+        if not isinstance(body, str | bytes):
+            if not hasattr(body, "read"):
+                raise RequestError("files: takes text, bytes, open files, or tuples as httpx takes them.")
+            can_rewind = can_rewind and hasattr(body, "seekable") and body.seekable()
+    return can_rewind
 
 
 def _timeouts(timeout: object) -> Mapping[str, float | None]:
-    if isinstance(timeout, httpx.Timeout):
-        return timeout.as_dict()
-    if timeout is not None and not (isinstance(timeout, int | float) and timeout > 0):
-        raise RequestError("timeout: is a number of seconds above zero, an httpx.Timeout, or None to wait for ever.")
-    return dict.fromkeys(("connect", "read", "write", "pool"), timeout)
+    timeouts: Mapping[str, Any] = (
+        timeout.as_dict()
+        if isinstance(timeout, httpx.Timeout)
+        else dict.fromkeys(("connect", "read", "write", "pool"), timeout)
+    )
+    for seconds in timeouts.values():
+        is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+        if seconds is not None and not (is_number and 0 < seconds <= TIMEOUT_MAX):
+            raise RequestError(
+                "timeout: is a number of seconds above zero, an httpx.Timeout, or None to wait for ever."
+            )
+    return timeouts

@@ -88,8 +88,8 @@ class Response(BaseModel):
         charset = _charset(self.headers.get("content-type", ""))
         try:
             return self.content.decode(charset, "replace")
-        except LookupError:
-            return self.content.decode("utf-8", "replace")
+        except (LookupError, ValueError):  # no such charset, or one that is not for reading, such as `idna`
+            return self.content.decode("utf-8-sig", "replace")
 
     def json(self) -> Any:  # type: ignore[override]
         """The body as JSON.
@@ -117,5 +117,6 @@ def _charset(content_type: str) -> str:
     for parameter in content_type.split(";")[1:]:
         name, _, value = parameter.partition("=")
         if name.strip().lower() == "charset":
-            return value.strip().strip("\"'") or "utf-8"
-    return "utf-8"
+            charset = value.strip().strip("\"'").lower()
+            return "utf-8-sig" if charset in ("", "utf-8", "utf8") else charset
+    return "utf-8-sig"  # a byte order mark is no part of the text

@@ -63,7 +63,7 @@ def may_resend_status(status_code: int, *, repeatable: bool) -> bool:
 
 def may_resend_error(error: httpx.HTTPError, *, repeatable: bool) -> bool:
     """Whether a failure on the wire is a reason to send again."""
-    if is_tls_refusal(error) or isinstance(error, httpx.UnsupportedProtocol | httpx.DecodingError):
+    if is_tls_refusal(error) or isinstance(error, httpx.UnsupportedProtocol | httpx.LocalProtocolError):
         return False
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout):
         return True  # no connection was made, so nothing was processed
