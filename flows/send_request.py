@@ -3,11 +3,17 @@
 from typing import Any
 
 from prefect import flow, get_run_logger
+from prefect.runtime import flow_run
 
 from prefect_atomic import Response, send_request
+from prefect_atomic.tasks import request_name
 
 
-@flow(name="send-request", flow_run_name="{method} with {credential}")
+def _run_name() -> str:
+    return request_name(flow_run.parameters.get("method", ""), flow_run.parameters.get("url", ""))
+
+
+@flow(name="send-request", flow_run_name=_run_name)
 def send_request_flow(
     method: str,
     url: str,

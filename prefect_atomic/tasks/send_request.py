@@ -17,13 +17,17 @@ from prefect_atomic.transport import MAX_RESPONSE_BYTES, Policy, Response, Retry
 from prefect_atomic.transport.request import Content, HeaderFields, Params, Timeout
 
 
-def _run_name() -> str:
-    parameters = task_run.parameters
+def request_name(method: object, url: object) -> str:
+    """What a run is called: `METHOD host`. Path and query stay out of it, where secrets may stand."""
     try:
-        host = httpx.URL(str(parameters.get("url", ""))).host
+        host = httpx.URL(str(url)).host
     except (httpx.InvalidURL, UnicodeError):
         host = ""
-    return f"{str(parameters.get('method', '')).upper()[:16]} {host or 'nowhere'}"
+    return f"{str(method).upper()[:16]} {host or 'nowhere'}"
+
+
+def _run_name() -> str:
+    return request_name(task_run.parameters.get("method", ""), task_run.parameters.get("url", ""))
 
 
 # Prefect's cache keys leave secrets out: with a cache, one tenant would be served another's answer.

@@ -243,6 +243,7 @@ class FaultServer:
             started.set()
             await self._stopped.wait()
             server.close()
+            await asyncio.sleep(0)  # a connection that was accepted this moment becomes a task, and is cancelled too
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
