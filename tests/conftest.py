@@ -12,7 +12,12 @@ os.environ.update(
     PREFECT_HOME=_HOME.name,
     PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW="ignore",
 )
-for _name in ("PREFECT_API_URL", "PREFECT_API_KEY", "PREFECT_PROFILE", "PREFECT_ATOMIC_TOKEN_STORE"):
+for _name in (
+    "PREFECT_API_URL",
+    "PREFECT_API_KEY",
+    "PREFECT_PROFILE",
+    *(name for name in os.environ if name.startswith("PREFECT_ATOMIC_")),
+):
     os.environ.pop(_name, None)
 
 import pytest  # noqa: E402 - Prefect reads its settings when it is imported

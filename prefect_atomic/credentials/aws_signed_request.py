@@ -60,8 +60,15 @@ class AWSSignedRequest(Credential):
     @field_validator("access_key_id", "service", "region")
     @classmethod
     def _has_no_space_or_slash(cls, value: str) -> str:
-        if "/" in value or any(character.isspace() for character in value):  # they part the credential scope
-            raise ValueError("may not contain a space or a slash; was it pasted with one?")
+        if "/" in value or not _is_one_word(value):  # they part the credential scope
+            raise ValueError("may contain neither a space nor a slash, and only ASCII; was it pasted with one?")
+        return value
+
+    @field_validator("secret_access_key", "session_token")
+    @classmethod
+    def _has_no_space(cls, value: SecretStr | None) -> SecretStr | None:
+        if value and not _is_one_word(value.get_secret_value()):
+            raise ValueError("may not contain a space or a line break, and only ASCII; was it pasted with one?")
         return value
 
     def _signs_body(self) -> bool:
@@ -69,6 +76,8 @@ class AWSSignedRequest(Credential):
 
     def _prove(self, request: httpx.Request) -> None:
         session_token = self.session_token.get_secret_value() if self.session_token else None
+        # Some services, such as OpenSearch Serverless, want the payload's hash sent: who sends it has it signed.
+        declared = None if self.sign_query else request.headers.get("x-amz-content-sha256")
         for name in _PROOF_HEADERS:  # of an earlier attempt
             request.headers.pop(name, None)
         plain = request.headers.multi_items()
@@ -76,9 +85,14 @@ class AWSSignedRequest(Credential):
             request.method,
             strict(_without_proof(target_of(request)), service=self.service),
             [(name, value) for name, value in plain if name not in _UNSIGNED],
-            self._payload_hash(request),
+            declared or self._payload_hash(request),
             keys=Keys(self.access_key_id, self.secret_access_key.get_secret_value(), session_token),
-            scope=Scope.of(self.service, self.region, self.expires_in if self.sign_query else None),
+            scope=Scope.of(
+                self.service,
+                self.region,
+                self.expires_in if self.sign_query else None,
+                sends_payload_hash=declared is not None,
+            ),
             moment=datetime.fromtimestamp(now(), UTC),
         )
         set_target(request, target)
@@ -92,6 +106,10 @@ class AWSSignedRequest(Credential):
         if is_s3(self.service) and (self.sign_query or not isinstance(request.stream, httpx.ByteStream)):
             return UNSIGNED_PAYLOAD
         return hashlib.sha256(request.read()).hexdigest()
+
+
+def _is_one_word(text: str) -> bool:
+    return text.isascii() and text.isprintable() and " " not in text
 
 
 def _without_proof(target: bytes) -> bytes:

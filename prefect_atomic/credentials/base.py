@@ -5,18 +5,28 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Generator, Iterable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self, cast
 
 import httpx
 from prefect.blocks.abstract import CredentialsBlock
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Secret, SecretStr, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    Secret,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from prefect_atomic.credentials.hops import aguard_hops, guard_hops
 from prefect_atomic.errors import DestinationError
 from prefect_atomic.tokens import Lookup, Seal, Token, seal_for, shared_cache
 from prefect_atomic.transport import SENT_SECRETS, is_replayable
 from prefect_atomic.transport.clients import tls_context
-from prefect_atomic.transport.hosts import host_pattern, is_allowed
+from prefect_atomic.transport.hosts import host_pattern, is_allowed, origin
 from prefect_atomic.transport.logs import hide_in_logs
 
 AllowedHosts = Annotated[
@@ -96,6 +106,12 @@ class Credential(CredentialsBlock, ABC):
         if any(_is_mask(secret) for secret in self._own_secrets()):
             raise ValueError(_MASKED)
         return self
+
+    def __init__(self, *args: Any, **fields: Any) -> None:
+        try:
+            super().__init__(*args, **fields)
+        except ValidationError as error:
+            raise _without_input(error) from None
 
     @abstractmethod
     def _prove(self, request: httpx.Request) -> None:
@@ -218,9 +234,8 @@ class TokenCredential(Credential, ABC):
 
     def _seal(self) -> Seal:
         # Every field but the destinations: two credentials that differ in anything else get tokens of their own.
-        return seal_for(
-            tuple(_plain(getattr(self, name)) for name in type(self).model_fields if name != "allowed_hosts")
-        )
+        values = self.__dict__
+        return seal_for(tuple([_plain(values[name]) for name in type(self).model_fields if name != "allowed_hosts"]))
 
 
 class _ProofAuth(httpx.Auth):
@@ -265,7 +280,10 @@ class _TokenAuth(httpx.Auth):
         self._credential._prove_with(request, lookup.token)
         guard_hops(request, before, self._credential)
         response = yield request
-        if not lookup.minted and self._credential._rejects(response) and is_replayable(request):
+        if self._may_renew(lookup, request, response):
+            if not response.is_closed:
+                cast("httpx.SyncByteStream", response.stream).close()
+                response.stream = _UNREAD
             renewed = self._credential._token(rejected=lookup.token)
             self._credential._prove_with(request, renewed.token)
             yield request
@@ -277,10 +295,26 @@ class _TokenAuth(httpx.Auth):
         self._credential._prove_with(request, lookup.token)
         aguard_hops(request, before, self._credential)
         response = yield request
-        if not lookup.minted and self._credential._rejects(response) and is_replayable(request):
+        if self._may_renew(lookup, request, response):
+            if not response.is_closed:
+                await cast("httpx.AsyncByteStream", response.stream).aclose()
+                response.stream = _UNREAD
             renewed = await self._credential._atoken(rejected=lookup.token)
             self._credential._prove_with(request, renewed.token)
             yield request
+
+    def _may_renew(self, lookup: Lookup, request: httpx.Request, response: httpx.Response) -> bool:
+        return (
+            not lookup.minted
+            and is_replayable(request)
+            and self._credential._rejects(response)
+            # Where a redirect led, the token was not sent along: a refusal there says nothing about it.
+            and origin(response.request.url) == origin(request.url)
+        )
+
+
+# In place of the body of a refusal: httpx would read that to its end before it goes on, and it may have none.
+_UNREAD = httpx.ByteStream(b"")
 
 
 def was_sent(request: httpx.Request, *secrets: str) -> None:
@@ -289,9 +323,22 @@ def was_sent(request: httpx.Request, *secrets: str) -> None:
     hide_in_logs(secrets)
 
 
+_SECRETS = (SecretStr, Secret)
+_CONTAINERS = (dict, list)
+
+
 def now() -> float:
     """Seconds since the epoch, on the clock that all hosts share."""
     return time.time()
+
+
+def _without_input(error: ValidationError) -> ValidationError:
+    """The same error without the input: its text hides that, but a flow run's persisted failure is a pickle."""
+    lines: list[InitErrorDetails] = [
+        {"type": PydanticCustomError(line["type"], line["msg"]), "loc": line["loc"], "input": None}  # type: ignore[arg-type]
+        for line in error.errors(include_url=False, include_context=False, include_input=False)
+    ]
+    return ValidationError.from_exception_data(error.title, lines, hide_input=True)
 
 
 _MASKED = (
@@ -305,9 +352,11 @@ def _is_mask(secret: str) -> bool:
 
 
 def _plain(value: Any) -> str | int | float | None:
-    if isinstance(value, SecretStr | Secret):
+    if isinstance(value, _SECRETS):
         value = value.get_secret_value()
-    return json.dumps(value, sort_keys=True) if isinstance(value, dict | list) else value
+    if isinstance(value, _CONTAINERS):
+        return json.dumps(value, sort_keys=True) if value else ""
+    return value  # type: ignore[no-any-return]  # fields are scalars, secrets and JSON, nothing else
 
 
 def _parts(secret: str) -> Iterable[str]:

@@ -7,7 +7,7 @@ from prefect.types import SecretDict
 from pydantic import Field, field_validator
 
 from prefect_atomic.credentials.base import AllowedHosts, Credential, was_sent
-from prefect_atomic.transport.request import header_fault
+from prefect_atomic.transport.request import TOKEN, header_fault
 
 _SET_BY_THE_CLIENT = frozenset(
     {"connection", "content-length", "expect", "host", "te", "trailer", "transfer-encoding", "upgrade"}
@@ -50,7 +50,9 @@ class CustomHeaders(Credential):
         fields = headers.get_secret_value()
         if not fields:
             raise ValueError('is empty; enter at least one header, such as {"X-Api-Key": "..."}')
-        for name, value in fields.items():
+        for number, (name, value) in enumerate(fields.items(), 1):
+            if not TOKEN.fullmatch(name):  # not quoted: the whole header may have been entered as its name
+                raise ValueError(f"the name of header {number} may hold letters, digits and -, no space or colon")
             if fault := header_fault(name, value):
                 raise ValueError(fault)
             if name.lower() in _SET_BY_THE_CLIENT:
@@ -65,4 +67,6 @@ class CustomHeaders(Credential):
     def _own_secrets(self) -> tuple[str, ...]:
         # A media type masked wherever it stands in an answer would spoil the answer and protect nothing.
         fields = self.headers.get_secret_value()
-        return tuple(value for name, value in fields.items() if name.lower() not in _NEVER_SECRET)
+        secret = [value for name, value in fields.items() if name.lower() not in _NEVER_SECRET]
+        # Of `Bearer KEY`, an answer may echo the key alone.
+        return tuple(part for value in secret for part in (value, *value.split(" ", 1)[1:]))

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 
@@ -47,7 +47,9 @@ class GoogleServiceAccount(TokenCredential):
     client_email: str = Field(pattern=r"^[^@\s]+@[^@\s]+$", description="The service account's address.")
     private_key: SecretStr = Field(description="The private key of the key file, as a PEM.")
     private_key_id: str | None = Field(None, description="The id of the private key (the kid header).")
-    scopes: list[str] = Field([], description="The scopes to ask for; either these or an audience.")
+    scopes: list[Annotated[str, Field(min_length=1)]] = Field(
+        [], description="The scopes to ask for; either these or an audience."
+    )
     audience: str | None = Field(None, description="The service the token is for; either this or scopes.")
     subject: str | None = Field(
         None, description="The user to act for, where the account may (domain-wide delegation)."

@@ -63,6 +63,8 @@ def _guard(request: httpx.Request, before: Iterable[tuple[bytes, bytes]], owner:
             return
         sent = info["request"]
         there = _destination(sent.url)
+        # httpx hands the extensions of a request on to the next hop, which has a target of its own.
+        request.extensions.pop("target", None)
         if origin(there) == home:
             return
         owner.refuse_destination(there)

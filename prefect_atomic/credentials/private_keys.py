@@ -21,7 +21,12 @@ CURVES = {"ES256": "secp256r1", "ES384": "secp384r1", "ES512": "secp521r1"}
 SMALLEST_RSA_KEY = 2048
 """Bits (RFC 7518, section 3.3)."""
 
-_PEM = re.compile(r"(-----BEGIN [A-Z0-9 ]+-----)(.*?)(-----END [A-Z0-9 ]+-----)", re.DOTALL)
+_PEM = re.compile(
+    # A key that OpenSSL encrypted itself, not as PKCS#8, has two header lines (RFC 1421).
+    r"(-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----)\s*(?:(Proc-Type:\s*\S+)\s+(DEK-Info:\s*\S+))?(.*?)"
+    r"(-----END [A-Z0-9 ]*PRIVATE KEY-----)",
+    re.DOTALL,
+)
 
 
 def load_private_key(pem: str, passphrase: str | None = None) -> PrivateKey:
@@ -56,6 +61,8 @@ def _load(pem: str, passphrase: str | None) -> PrivateKey:
         raise ValueError(fault) from None
     except (ValueError, UnsupportedAlgorithm):
         fault = "does not parse; was it pasted whole?" if passphrase is None else "does not open with this passphrase"
+        if "OPENSSH" in pem:
+            fault = "is in OpenSSH's own format; `ssh-keygen -p -m PKCS8 -f FILE` rewrites it as a PEM"
         raise ValueError(fault) from None
     if not isinstance(
         key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey
@@ -112,11 +119,14 @@ def sign_jwt(key: PrivateKey, algorithm: str, claims: dict[str, object], headers
 
 
 def _with_line_breaks(pem: str) -> str:
-    """Restores the lines of a PEM that a form's single line, or a JSON file's `\\n`, has taken."""
-    pem = pem.strip().replace("\\r", "").replace("\\n", "\n")
-    match = _PEM.search(pem)
-    if match is None or "\n" in match[2].strip():
-        return pem + "\n"
-    body = re.sub(r"\s+", "", match[2])
+    """Restores the lines that a form or a JSON file's `\\n` has taken, and leaves out what is not the key.
+
+    `openssl ecparam -genkey` puts the parameters before the key, and `openssl pkcs12` its attributes.
+    """
+    match = _PEM.search(pem.replace("\\r", "").replace("\\n", "\n"))
+    if match is None:
+        return pem
+    begin, *headers, body, end = match.groups()
+    body = re.sub(r"\s+", "", body)
     lines = [body[start : start + 64] for start in range(0, len(body), 64)]
-    return "\n".join([match[1], *lines, match[3], ""])
+    return "\n".join([begin, *([*headers, ""] if all(headers) else []), *lines, end, ""])

@@ -75,7 +75,9 @@ class TokenStep:
         """
         token = answer.get(field)
         if not isinstance(token, str) or not token:
-            raise self.error(f"answered without an {field}; it has {', '.join(sorted(answer)) or 'no fields at all'}")
+            fields = excerpt(", ".join(sorted(answer)).encode("utf-8", "replace"), self._secrets)
+            said = self._complaint(answer) or f" it has {fields or 'no fields at all'}"
+            raise self.error(f"answered without an {field};{said}")
         if not (token.isascii() and token.isprintable()) or " " in token:
             raise self.error(f"answered with an {field} that no header can carry")
         kind = answer.get("token_type", "Bearer")
@@ -128,34 +130,42 @@ class TokenStep:
         )
 
     def _reason(self, content: bytes) -> str:
-        try:
-            answer = json.loads(content)
-        except ValueError:
-            answer = None
-        if isinstance(answer, dict) and isinstance(answer.get("error"), str):
-            description = answer.get("error_description") or answer.get("message") or ""
-            reason = answer["error"] + (f": {description}" if description else "")
-            return " " + excerpt(reason.encode("utf-8", "replace"), self._secrets, length=300)
+        answer = _parsed(content)
+        if answer is not None and (complaint := self._complaint(answer)):
+            return complaint
         shown = excerpt(content, self._secrets)
         return f": {shown}" if shown else " and said no more"
 
+    def _complaint(self, answer: Mapping[str, Any]) -> str:
+        """What an answer says is wrong (RFC 6749, section 5.2); some say it with a status of 200."""
+        if not isinstance(answer.get("error"), str):
+            return ""
+        description = answer.get("error_description") or answer.get("message") or ""
+        reason = answer["error"] + (f": {description}" if description else "")
+        return " " + excerpt(reason.encode("utf-8", "replace"), self._secrets, length=300)
+
     def _object(self, response: httpx.Response, content: bytes) -> dict[str, Any]:
-        try:
-            answer = json.loads(content)
-        except ValueError:
-            answer = None
-        if isinstance(answer, dict):
+        answer = _parsed(content)
+        if answer is not None:
             return answer
         kind = response.headers.get("content-type", "").partition(";")[0] or "something without a content type"
         what = "nothing" if not content else kind
         raise self.error(f"answered {response.status_code} with {what} where JSON was expected")
 
 
+def _parsed(content: bytes) -> dict[str, Any] | None:
+    try:
+        answer = json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+    return answer if isinstance(answer, dict) else None
+
+
 def expires_in(answer: Mapping[str, Any]) -> float | None:
     """How long a token lives, in seconds; None where the provider does not say. Some say it as a string."""
     try:
         seconds = float(answer.get("expires_in", ""))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return seconds if math.isfinite(seconds) else None
 

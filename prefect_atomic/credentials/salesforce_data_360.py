@@ -10,6 +10,7 @@ from prefect_atomic.credentials.base import AllowedHosts, CacheSeconds, TokenCre
 from prefect_atomic.credentials.identity_url import IdentityUrl, is_loopback
 from prefect_atomic.credentials.provider import TokenStep
 from prefect_atomic.tokens import Token, served_until
+from prefect_atomic.transport.redaction import redact_url
 
 _MY_DOMAINS = (".my.salesforce.com", ".my.salesforce.mil", ".my.sfcrmproducts.cn")
 
@@ -25,7 +26,7 @@ def _is_my_domain(login_url: str) -> str:
         if url.scheme != "https" or not url.host.endswith(_MY_DOMAINS):
             raise ValueError("must be an https My Domain, such as https://COMPANY.my.salesforce.com")
     if url.path not in ("", "/") or url.query:
-        raise ValueError(f"must end with the host, without {url.raw_path.decode()}")
+        raise ValueError(f"must end with the host, without {redact_url(url.raw_path.decode())}")
     return login_url.rstrip("/")
 
 
@@ -115,10 +116,11 @@ class SalesforceData360(TokenCredential):
 
 def _host(instance_url: object, step: TokenStep) -> str:
     """The host of an `instance_url`, which Salesforce gives with or without a scheme."""
+    text = instance_url if isinstance(instance_url, str) else ""
     try:
-        url = httpx.URL(instance_url if "//" in str(instance_url) else f"https://{instance_url}")  # type: ignore[arg-type]
-    except (httpx.InvalidURL, TypeError):
+        url = httpx.URL(text if "//" in text else f"https://{text}")
+    except (httpx.InvalidURL, UnicodeError):
         url = httpx.URL()
-    if not instance_url or not url.host:
+    if not url.host:
         raise step.error("answered without an instance_url, so the tenant's host is not known")
     return url.netloc.decode()

@@ -14,7 +14,7 @@ UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
 
 _S3 = frozenset({"s3", "s3express", "s3-object-lambda", "s3-outposts"})
 _STRICT_PATH = re.compile(rb"(?:[A-Za-z0-9\-_.~/]|%[0-9A-F]{2})*")
-_STRICT_QUERY = re.compile(rb"(?:[A-Za-z0-9\-_.~=&]|%[0-9A-F]{2})*")
+_STRICT_QUERY = re.compile(rb"(?:[A-Za-z0-9\-_.~&]|%[0-9A-F]{2}|=(?![^&=]*=))*")  # a second = is part of a value
 _NEEDLESS_ESCAPE = re.compile(rb"%(?:2D|2E|5F|7E|3[0-9]|[46][1-9A-F]|[57][0-9A])")
 
 
@@ -48,7 +48,7 @@ class Scope:
     omits_session_token: bool = False
 
     @classmethod
-    def of(cls, service: str, region: str, expires_in: int | None) -> Scope:
+    def of(cls, service: str, region: str, expires_in: int | None, *, sends_payload_hash: bool = False) -> Scope:
         """The rules of a service, by its name; name and region go into the signature exactly as given."""
         s3 = is_s3(service)
         return cls(
@@ -57,7 +57,7 @@ class Scope:
             expires_in=expires_in,
             encodes_once=s3,
             normalizes=not s3,
-            sends_payload_hash=s3 and expires_in is None,
+            sends_payload_hash=sends_payload_hash or (s3 and expires_in is None),
         )
 
 

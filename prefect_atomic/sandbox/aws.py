@@ -305,9 +305,7 @@ def _botocore() -> tuple[Any, Any, Any]:
     try:
         from botocore import auth, awsrequest, credentials
     except ImportError:
-        raise NotSigned(
-            "the sandbox needs botocore to verify AWS signatures: pip install boto3"
-        ) from None
+        raise NotSigned("the sandbox needs botocore to verify AWS signatures: pip install boto3") from None
     return auth, awsrequest, credentials
 
 

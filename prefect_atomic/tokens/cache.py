@@ -7,25 +7,29 @@ import json
 import os
 import time
 from collections.abc import Callable, Hashable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from contextvars import copy_context
 from dataclasses import dataclass
-from functools import cache
+from threading import Lock, get_ident
 
 from prefect.logging import get_logger
 
 from prefect_atomic.errors import CredentialError
 from prefect_atomic.settings import settings, token_folder
-from prefect_atomic.tokens.flights import Abandoned, Flights
+from prefect_atomic.tokens.flights import Flights
 from prefect_atomic.tokens.sealing import Seal
 from prefect_atomic.tokens.stores import FileStore, MemoryStore, TokenStore
 from prefect_atomic.tokens.token import Token
 
 logger = get_logger("atomic.tokens")
 
+FAILURE_SHARED_FOR = 1.0
+"""Seconds for which a failed fetch answers those of its process who come too late to wait for it.
+
+Of many callers that start at the same moment, some come after a provider that refuses at once has done so. Who was
+told already and asks again means it: his is a new request.
+"""
+
 _HELD_AT_MOST = 4096
-_FETCHING_AT_ONCE = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,20 +46,32 @@ class _Held:
     version: Hashable
 
 
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    error: CredentialError
+    at: float
+    """On the monotonic clock."""
+    told: set[Hashable]
+    """The callers who know of it."""
+
+
 class TokenCache:
     """Serves live tokens; has one fetched when there is none.
 
     Args:
         store: Shared with the other processes.
         lease: How long to wait for another process's fetch before fetching as well, in seconds.
+        failure_shared_for: How long a failed fetch answers those of this process who come after it, in seconds.
     """
 
-    def __init__(self, store: TokenStore, *, lease: float) -> None:
+    def __init__(self, store: TokenStore, *, lease: float, failure_shared_for: float = FAILURE_SHARED_FOR) -> None:
         self._store = store
         self._lease = lease
+        self._failure_shared_for = failure_shared_for
+        self._failed: dict[str, _Failed] = {}
         self._held: dict[str, _Held] = {}
+        self._holding = Lock()
         self._flights: Flights[Lookup] = Flights()
-        self._threads = ThreadPoolExecutor(_FETCHING_AT_ONCE, thread_name_prefix="atomic-token")
         self._has_warned = False
 
     def get(self, seal: Seal, mint: Callable[[], Token], *, rejected: Token | None = None) -> Lookup:
@@ -69,43 +85,41 @@ class TokenCache:
         Raises:
             CredentialError: What `mint` raised, for everybody who waited for it.
         """
+        caller = get_ident()
         while True:
             if token := self._remembered(seal, rejected):
                 return Lookup(token, minted=False)
-            flight, leads = self._flights.join(seal.name)
-            if leads:
-                flight.run(lambda: self._fetch(seal, mint, rejected))
+            flight, is_ours = self._flights.join(seal.name, lambda: self._fetch(seal, mint, rejected, caller))
             try:
-                lookup = flight.future.result()
-            except Abandoned:
-                continue
+                lookup = flight.result()
             except CredentialError as error:
-                raise _again(error) from None
-            if leads or _answers(lookup, rejected):
+                raise self._told(seal, caller, error) from None
+            if is_ours or _answers(lookup, rejected):
                 return lookup
 
     async def aget(self, seal: Seal, mint: Callable[[], Token], *, rejected: Token | None = None) -> Lookup:
         """The same as `get`, for a running asyncio loop: `mint` and the locks wait in a thread, never in the loop."""
+        caller = id(asyncio.current_task())
         while True:
             if token := self._remembered(seal, rejected):
                 return Lookup(token, minted=False)
-            flight, leads = self._flights.join(seal.name)
-            if leads:
-                # Not awaited: the fetch goes on for the others when this caller is cancelled.
-                self._threads.submit(copy_context().run, flight.run, lambda: self._fetch(seal, mint, rejected))
+            flight, is_ours = self._flights.join(seal.name, lambda: self._fetch(seal, mint, rejected, caller))
             try:
-                lookup = await asyncio.wrap_future(flight.future)
-            except Abandoned:
-                continue
+                lookup = await asyncio.wrap_future(flight)
             except CredentialError as error:
-                raise _again(error) from None
-            if leads or _answers(lookup, rejected):
+                raise self._told(seal, caller, error) from None
+            if is_ours or _answers(lookup, rejected):
                 return lookup
 
     def forget(self, seal: Seal) -> None:
         """Drops the token here and in the store; other processes notice before their next request."""
-        self._held.pop(seal.name, None)
-        self._with_store(lambda: self._store.delete(seal.name))
+        with self._holding:
+            self._held.pop(seal.name, None)
+            self._failed.pop(seal.name, None)
+        try:
+            self._store.delete(seal.name)
+        except OSError as error:
+            self._warn(error)
 
     def _remembered(self, seal: Seal, rejected: Token | None) -> Token | None:
         held = self._held.get(seal.name)
@@ -114,48 +128,86 @@ class TokenCache:
         # Another process may have dropped or renewed it since.
         return held.token if held.version == self._version(seal.name) else None
 
-    def _fetch(self, seal: Seal, mint: Callable[[], Token], rejected: Token | None) -> Lookup:
+    def _fetch(self, seal: Seal, mint: Callable[[], Token], rejected: Token | None, caller: Hashable) -> Lookup:
+        if token := self._remembered(seal, rejected) or self._stored(seal, rejected):
+            return Lookup(token, minted=False)
+        if (failed := self._failed.get(seal.name)) and self._is_recent(failed) and caller not in failed.told:
+            raise failed.error
         failures_seen = self._version(_failure(seal))
         with self._locked(seal):
             if token := self._remembered(seal, rejected) or self._stored(seal, rejected):
-                self._hold(seal, token)
                 return Lookup(token, minted=False)
             if self._version(_failure(seal)) != failures_seen and (error := self._stored_failure(seal)):
+                self._fail(seal, error)
                 raise error  # another process was refused while we waited for it: asking again would not help
             if rejected:
                 self.forget(seal)
             try:
                 token = mint()
             except CredentialError as error:
-                self._store_failure(seal, error)
+                self._fail(seal, error)
+                self._write(_failure(seal), seal, json.dumps([str(error), error.transient, error.retry_after]).encode())
                 raise
-            self._with_store(lambda: self._store.write(seal.name, seal.close(token.to_json(), seal.name)))
-            self._hold(seal, token)
+            self._hold(seal, token, self._write(seal.name, seal, token.to_json()))
             return Lookup(token, minted=True)
 
-    def _hold(self, seal: Seal, token: Token) -> None:
-        if len(self._held) >= _HELD_AT_MOST:
-            now = time.time()
-            self._held = {name: held for name, held in self._held.items() if held.token.is_live(now)}
-        self._held[seal.name] = _Held(token, self._version(seal.name))
+    def _hold(self, seal: Seal, token: Token, version: Hashable) -> None:
+        with self._holding:
+            self._held.pop(seal.name, None)  # the one held last comes last
+            if len(self._held) >= _HELD_AT_MOST:
+                now = time.time()
+                dead = [name for name, held in self._held.items() if not held.token.is_live(now)]
+                for name in dead or list(self._held)[: _HELD_AT_MOST // 4]:
+                    self._held.pop(name, None)
+            self._held[seal.name] = _Held(token, version)
+
+    def _fail(self, seal: Seal, error: CredentialError) -> None:
+        with self._holding:
+            self._failed = {name: failed for name, failed in self._failed.items() if self._is_recent(failed)}
+            self._failed[seal.name] = _Failed(_again(error), time.monotonic(), set())
+
+    def _told(self, seal: Seal, caller: Hashable, error: CredentialError) -> CredentialError:
+        """The error for one of those who waited, of whom it is noted that he got it."""
+        if failed := self._failed.get(seal.name):
+            failed.told.add(caller)
+        return _again(error)
+
+    def _is_recent(self, failed: _Failed) -> bool:
+        return time.monotonic() - failed.at < self._failure_shared_for
 
     def _stored(self, seal: Seal, rejected: Token | None) -> Token | None:
-        sealed = self._with_store(lambda: self._store.read(seal.name))
-        content = sealed and seal.open(sealed, seal.name)
+        # The version comes first: an entry that is replaced while we read it is then read again, not held for ever.
+        version = self._version(seal.name)
+        content = self._read(seal.name, seal)
         token = Token.from_json(content) if content else None
-        return token if token and _serves(token, rejected) else None
+        if token is None or not _serves(token, rejected):
+            return None
+        self._hold(seal, token, version)
+        return token
 
     def _stored_failure(self, seal: Seal) -> CredentialError | None:
-        sealed = self._with_store(lambda: self._store.read(_failure(seal)))
-        content = sealed and seal.open(sealed, _failure(seal))
+        content = self._read(_failure(seal), seal)
         if not content:
             return None
         message, transient, retry_after = json.loads(content)
         return CredentialError(message, transient=transient, retry_after=retry_after)
 
-    def _store_failure(self, seal: Seal, error: CredentialError) -> None:
-        content = json.dumps([str(error), error.transient, error.retry_after]).encode()
-        self._with_store(lambda: self._store.write(_failure(seal), seal.close(content, _failure(seal))))
+    def _read(self, name: str, seal: Seal) -> bytes | None:
+        try:
+            sealed = self._store.read(name)
+        except OSError as error:
+            self._warn(error)
+            return None
+        return seal.open(sealed, name) if sealed else None
+
+    def _write(self, name: str, seal: Seal, content: bytes) -> Hashable:
+        """Returns the version of what is there afterwards: the new entry, or the old one where it could not be had."""
+        version = self._version(name)
+        try:
+            return self._store.write(name, seal.close(content, name))
+        except OSError as error:
+            self._warn(error)
+            return version
 
     @contextmanager
     def _locked(self, seal: Seal) -> Iterator[None]:
@@ -176,13 +228,6 @@ class TokenCache:
             self._warn(error)
             return None
 
-    def _with_store(self, act: Callable[[], bytes | None]) -> bytes | None:
-        try:
-            return act()
-        except OSError as error:
-            self._warn(error)
-            return None
-
     def _warn(self, error: Exception) -> None:
         """Says it once: a store that is broken costs a fetch per process, not a log line per request."""
         if not self._has_warned:
@@ -190,12 +235,31 @@ class TokenCache:
             logger.warning("The token store cannot be used, so each process fetches its own tokens: %s", error)
 
 
-@cache
-def shared_cache() -> TokenCache:
-    """The cache of this process, as `PREFECT_ATOMIC_TOKEN_STORE` says."""
-    kind = settings().token_store.get_secret_value()
-    return TokenCache(FileStore(token_folder()) if kind == "file" else MemoryStore(), lease=settings().token_lease)
+class _SharedCache:
+    """Makes the cache of this process when it is first asked for: one, however many threads ask at that moment."""
 
+    def __init__(self) -> None:
+        self.cache_clear()
+
+    def __call__(self) -> TokenCache:
+        """The cache of this process, as `PREFECT_ATOMIC_TOKEN_STORE` says."""
+        return self._cache or self._make()
+
+    def cache_clear(self) -> None:
+        """Forgets it, as a new process would."""
+        self._making = Lock()
+        self._cache: TokenCache | None = None
+
+    def _make(self) -> TokenCache:
+        with self._making:
+            if self._cache is None:
+                kind = settings().token_store.get_secret_value()
+                store = FileStore(token_folder()) if kind == "file" else MemoryStore()
+                self._cache = TokenCache(store, lease=settings().token_lease)
+            return self._cache
+
+
+shared_cache = _SharedCache()
 
 # Locks and threads do not survive a fork: the child makes its own.
 os.register_at_fork(after_in_child=shared_cache.cache_clear)

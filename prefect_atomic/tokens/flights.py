@@ -2,56 +2,54 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
+from contextvars import copy_context
+from threading import Lock, Thread
 from typing import Generic, TypeVar
 
 R = TypeVar("R")
 
 
-class Abandoned(Exception):  # noqa: N818 - it is no error
-    """The thread that led the flight was told to stop; it says nothing about the provider."""
-
-
-class Flight(Generic[R]):
-    """One fetch. The one who leads runs it; everybody reads its `future`."""
-
-    def __init__(self, land: Callable[[], None]) -> None:
-        self.future: Future[R] = Future()
-        self.future.set_running_or_notify_cancel()  # a waiter that is cancelled must not cancel it for the others
-        self._land = land
-
-    def run(self, fetch: Callable[[], R]) -> None:
-        try:
-            result = fetch()
-        except Exception as error:  # noqa: BLE001 - it is passed on to all who wait
-            self._land()
-            self.future.set_exception(error)
-        except BaseException:
-            self._land()
-            self.future.set_exception(Abandoned())
-            raise
-        else:
-            self._land()
-            self.future.set_result(result)
-
-
 class Flights(Generic[R]):
-    """The flights under way, one per key and never one lock for all: a slow provider delays only its own callers."""
+    """The flights under way, one per key and never one lock for all: a slow provider delays only its own callers.
+
+    A flight has a thread of its own, a daemon. So nobody who waits can take it down with him, interrupted or
+    cancelled as he may be, and an interpreter that ends does not wait for a provider that hangs.
+    """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._under_way: dict[Hashable, Flight[R]] = {}
+        self._lock = Lock()
+        self._under_way: dict[Hashable, Future[R]] = {}
 
-    def join(self, key: Hashable) -> tuple[Flight[R], bool]:
-        """The flight for the key, and whether the caller leads it and must run it."""
+    def join(self, key: Hashable, fetch: Callable[[], R]) -> tuple[Future[R], bool]:
+        """The flight for the key, and whether it is a new one, which runs `fetch`."""
         with self._lock:
             if flight := self._under_way.get(key):
                 return flight, False
-            flight = self._under_way[key] = Flight(lambda: self._land(key))
-            return flight, True
+            flight = Future()
+            flight.set_running_or_notify_cancel()  # a waiter that is cancelled must not cancel it for the others
+            try:
+                Thread(target=copy_context().run, args=(self._fly, key, flight, fetch), daemon=True).start()
+            except RuntimeError:
+                pass  # no thread is to be had: the system's limit is reached, or the interpreter ends
+            else:
+                self._under_way[key] = flight  # it cannot have landed yet: we hold the lock
+                return flight, True
+        self._fly(key, flight, fetch)
+        return flight, True
 
-    def _land(self, key: Hashable) -> None:
+    def _fly(self, key: Hashable, flight: Future[R], fetch: Callable[[], R]) -> None:
+        try:
+            result = fetch()
+        except BaseException as error:  # noqa: BLE001 - whatever it is, nobody may wait for ever
+            self._land(key, flight)
+            flight.set_exception(error)
+        else:
+            self._land(key, flight)
+            flight.set_result(result)
+
+    def _land(self, key: Hashable, flight: Future[R]) -> None:
         with self._lock:
-            del self._under_way[key]
+            if self._under_way.get(key) is flight:
+                del self._under_way[key]

@@ -236,10 +236,9 @@ def _follow(
             is_in_clear = outgoing.url.scheme == "https" and onward.url.scheme != "https"
             prover = proof if proof and proof.may_prove_at(onward.url) and not is_in_clear else None
         hop = _next_hop(hop, sent, onward, secrets)
-    raise DestinationError(
-        f"{outgoing.method} {redact_url(outgoing.url)} was redirected more than {MAX_REDIRECTS} times; "
-        f"the last one led to {redact_url(hop.url)}."
-    )
+    text = f"{outgoing.method} {redact_url(outgoing.url)} was redirected more than {MAX_REDIRECTS} times; "
+    text += f"the last one led to {redact_url(hop.url)}."
+    raise DestinationError(scrub(text, _known(secrets, proof)))
 
 
 def _next_hop(hop: Outgoing, sent: httpx.Request, onward: httpx.Request, secrets: tuple[str, ...]) -> Outgoing:
@@ -307,7 +306,7 @@ def _response_error(
     if received.problem:
         text += f", {received.problem}"
     elif received.response.has_redirect_location:
-        text += f" and leads to {redact_url(received.response.headers['location'])[:500]}"
+        text += f" and leads to {scrub(redact_url(received.response.headers['location']), secrets)[:500]}"
         if not policy.follow_redirects:
             text += "; follow_redirects=True would follow it"
         else:

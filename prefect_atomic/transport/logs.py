@@ -7,6 +7,7 @@ loggers masks the secrets of the credentials in use, and the query values of the
 from __future__ import annotations
 
 import logging
+import os
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -79,3 +80,12 @@ def _install() -> None:
 
 
 _install()
+
+
+def _start_anew() -> None:
+    """A lock that another thread holds at a fork would stay locked in the child."""
+    global _lock
+    _lock = Lock()
+
+
+os.register_at_fork(after_in_child=_start_anew)

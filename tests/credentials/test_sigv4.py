@@ -10,7 +10,8 @@ from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 
 from prefect_atomic.credentials.sigv4 import Keys, Scope, sign, strict
 from tests.e2e.servers import missing
@@ -71,7 +72,9 @@ def expected(name: str, kind: str) -> str:
 
 def test_the_suite_is_here_and_whole() -> None:
     if not CASES:
-        missing(f"AWS's signing suite is not at {SUITE} (PREFECT_ATOMIC_SHARED names its folder), so nothing was proved")
+        missing(
+            f"AWS's signing suite is not at {SUITE} (PREFECT_ATOMIC_SHARED names its folder), so nothing was proved"
+        )
     assert len(CASES) == 38
 
 
