@@ -1,0 +1,432 @@
+"""What the documentation says is so: snippets and examples run; tables, links and commands agree with the code.
+
+Snippets stand as a reader would write them, with hosts such as https://crm.example.com and placeholders such as
+CLIENT_ID. Before they run, `Stage.staged` puts the sandbox and its accounts in their place. Nothing of ours is
+replaced.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import inspect
+import json
+import os
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import fields
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect import Flow
+from prefect.settings import PREFECT_API_URL, Settings
+from prefect.testing.utilities import prefect_test_harness
+from pydantic import SecretStr
+
+import prefect_atomic
+from prefect_atomic import Credential, Response, Retry, errors, send_request
+from prefect_atomic.cli import main
+from prefect_atomic.demo.play import acts
+from prefect_atomic.sandbox import Sandbox
+from prefect_atomic.sandbox.accounts import Accounts
+from prefect_atomic.settings import AtomicSettings
+from tests.docs_reading import PAGES, PROJECT, Snippet, anchors, code, commands, links, prose, snippets, table
+from tests.e2e.servers import missing
+
+README = PROJECT / "README.md"
+EXAMPLES = sorted((PROJECT / "examples").glob("*.py"))
+NAMED = re.findall(r"^\| `(\w+)` \| `atomic-", README.read_text("utf-8"), re.MULTILINE)
+CLASSES: list[type[Credential]] = [getattr(prefect_atomic, name) for name in NAMED]
+CREDENTIAL_PAGES = {
+    cls: PROJECT / "docs" / "credentials" / f"{cls.get_block_type_slug().removeprefix('atomic-')}.md" for cls in CLASSES
+}
+VERIFIED_AT = {
+    "atomic-oauth-client-credentials": "oauth",
+    "atomic-aws-signed-request": "aws",
+    "atomic-basic-auth": "basic",
+    "atomic-key-pair": "key-pair",
+    "atomic-custom-headers": "custom-headers",
+    "atomic-google-service-account": "google",
+    "atomic-salesforce-data-360": "data-360",
+}
+ALL = [snippet for page in PAGES for snippet in snippets(page)]
+PYTHON = [snippet for snippet in ALL if snippet.language == "python"]
+CURL = [snippet for snippet in ALL if snippet.language == "sh" and "curl" in snippet.text]
+DOCSTRINGS = [
+    Snippet(cls.__name__, number, "python", example)
+    for cls in CLASSES
+    for number, example in enumerate(re.findall(r"```python\n(.*?)```", cls.get_code_example() or "", re.DOTALL))
+]
+
+
+class Stage:
+    """What the snippets run against: the sandbox, a Prefect API with a credential `crm` of each type, and key files."""
+
+    def __init__(self, sandbox: Sandbox, folder: Path) -> None:
+        self.sandbox = sandbox
+        self.accounts = sandbox.accounts
+        self.folder = folder
+        for act in acts(sandbox):
+            act.credential.save("crm", overwrite=True)
+        google = self.accounts.google
+        key_file = {name: getattr(google, name) for name in ("client_email", "private_key", "private_key_id")}
+        (folder / "service-account.json").write_text(json.dumps({"type": "service_account", **key_file}))
+
+    def environment(self) -> dict[str, str]:
+        """The variables that the snippets read their secrets from."""
+        known = self.accounts
+        return {
+            "CRM_PASSWORD": known.basic.password,
+            "CRM_API_KEY": known.custom_headers["X-Api-Key"],
+            "CRM_CLIENT_SECRET": known.oauth.client_secret,
+            "AWS_SECRET_ACCESS_KEY": known.aws.secret_access_key,
+            "SALESFORCE_CLIENT_SECRET": known.data_360.client_secret,
+        }
+
+    def staged(self, snippet: Snippet) -> str:
+        """The snippet with the sandbox in place of the hosts, and its accounts in place of the placeholders."""
+        slug = self.slug(snippet)
+        verify = f"{self.sandbox.url}/verify/{VERIFIED_AT[slug]}"
+        text = re.sub(r"https://\{(\w+)\.host\(\)\}/api/v2/query", r"http://{\1.host()}/verify/data-360", snippet.text)
+        for old, new in (
+            ("https://crm.example.com/gone", f"{self.sandbox.url}/status/410"),
+            ("https://crm.example.com", verify),
+            ("https://api.example.com", verify),
+            ("https://sts.us-east-1.amazonaws.com/", verify),
+            ("https://storage.googleapis.com/storage/v1/b", verify),
+            ("https://TENANT_HOST/api/v2/query", verify),
+            ("https://identity.example.com", self.sandbox.url),
+            ("https://COMPANY.my.salesforce.com", self.sandbox.url),
+            ('"crm.example.com"', '"127.0.0.1"'),
+            ('"api.example.com"', '"127.0.0.1"'),
+            ('"*.googleapis.com"', '"127.0.0.1"'),
+        ):
+            text = text.replace(old, new)
+        placeholders = self._placeholders(slug)
+        self._lay_out_the_key(slug)
+        return re.sub(r"\b(" + "|".join(placeholders) + r")\b", lambda found: placeholders[found[0]], text)
+
+    def slug(self, snippet: Snippet) -> str:
+        """The type that a snippet is about: that of its page, else the first that it names."""
+        for cls, page in CREDENTIAL_PAGES.items():
+            if snippet.page in (cls.__name__, str(page.relative_to(PROJECT))):
+                return cls.get_block_type_slug()
+        named = [cls for cls in CLASSES if cls.__name__ in snippet.text or cls.get_block_type_slug() in snippet.text]
+        return named[0].get_block_type_slug() if named else "atomic-basic-auth"
+
+    def _placeholders(self, slug: str) -> dict[str, str]:
+        known = self.accounts
+        google = slug == "atomic-google-service-account"
+        client = known.data_360 if slug == "atomic-salesforce-data-360" else known.oauth
+        return {
+            "BLOCK_NAME": "crm",
+            "USERNAME": known.basic.username,
+            "PASSWORD": known.basic.password,
+            "API_KEY": known.custom_headers["X-Api-Key"],
+            "TENANT": known.custom_headers["X-Tenant"],
+            "CLIENT_ID": client.client_id,
+            "CLIENT_SECRET": client.client_secret,
+            "SCOPE": known.google.scopes[0] if google else known.oauth.scope,
+            "ACCESS_KEY_ID": known.aws.access_key_id,
+            "SECRET_ACCESS_KEY": known.aws.secret_access_key,
+            "SESSION_KEY_ID": known.aws_session.access_key_id,
+            "SESSION_KEY_SECRET": known.aws_session.secret_access_key,
+            "SESSION_TOKEN": known.aws_session.session_token or "",
+            "REGION": known.aws.region,
+            "KEY_ID": known.google.private_key_id if google else known.key_pair.key_id,
+            "ISSUER": known.key_pair.issuer,
+            "SUBJECT": known.key_pair.subject,
+            "AUDIENCE": known.key_pair.audience,
+            "CLIENT_EMAIL": known.google.client_email,
+            "TOKEN_URI": known.google.token_uri,
+        }
+
+    def _lay_out_the_key(self, slug: str) -> None:
+        google = slug == "atomic-google-service-account"
+        key = self.accounts.google.private_key if google else self.accounts.key_pair.private_key
+        (self.folder / "key.pem").write_text(key)
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    with Sandbox.start() as sandbox, prefect_test_harness(server_startup_timeout=120):
+        yield Stage(sandbox, tmp_path_factory.mktemp("docs"))
+
+
+@pytest.fixture
+def in_folder(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Runs a test where the key files are, with the variables that snippets read."""
+    monkeypatch.chdir(stage.folder)
+    for name, value in stage.environment().items():
+        monkeypatch.setenv(name, value)
+    return stage.folder
+
+
+# Prefect leaves a socket to its own API open where an asynchronous flow is run with asyncio.run, ours or not.
+@pytest.mark.filterwarnings("ignore:.*unclosed <socket:pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+@pytest.mark.parametrize("snippet", [*PYTHON, *DOCSTRINGS], ids=str)
+def test_python_runs(snippet: Snippet, stage: Stage, in_folder: Path) -> None:
+    """Every Python snippet runs, and the flows and tests that it defines do."""
+    program = in_folder / "test_snippet.py"
+    program.write_text(stage.staged(snippet))
+    defined = runpy.run_path(str(program), run_name="snippet")
+    for thing in defined.values():
+        if isinstance(thing, Flow):
+            _run(thing, stage.slug(snippet))
+        elif getattr(thing, "__name__", "").startswith("test_"):
+            thing(sandbox=stage.sandbox)
+
+
+def _run(flow: Flow[Any, Any], slug: str) -> None:
+    given: dict[str, Any] = {}
+    if "credential" in flow.parameters.required:
+        typed = flow.parameters.properties["credential"].get("type") != "string"
+        given["credential"] = {"$ref": {"block_document_slug": f"{slug}/crm"}} if typed else f"{slug}/crm"
+    answer = flow(**given)
+    if inspect.isawaitable(answer):
+        answer = asyncio.run(_outcome(answer))
+        gc.collect()  # what Prefect left open is told of here, not in another test
+    if isinstance(answer, dict):
+        assert answer["verified"] is True
+
+
+async def _outcome(awaitable: Any) -> Any:
+    return await awaitable
+
+
+@pytest.mark.parametrize("snippet", CURL, ids=str)
+def test_curl_is_accepted(snippet: Snippet, stage: Stage, in_folder: Path) -> None:
+    """Every request that is shown as curl is one that the sandbox accepts."""
+    for tool in ("curl", "openssl", "jq"):
+        if shutil.which(tool) is None:
+            missing(f"{tool} is not installed, and the curl snippets need it")
+    (in_folder / ".curlrc").write_text('fail-with-body\nsilent\nshow-error\nnoproxy = "*"\n')
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", stage.staged(snippet)],
+        env={**os.environ, "CURL_HOME": str(in_folder)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r'"verified": true|"access_token"', done.stdout)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
+def test_example_runs(example: Path, stage: Stage, tmp_path: Path) -> None:
+    assert len(example.read_text("utf-8").splitlines()) <= 40
+    environment = {**os.environ, "PREFECT_API_URL": PREFECT_API_URL.value() or "", "PYTHONPATH": str(PROJECT)}
+    done = subprocess.run(
+        [sys.executable, example],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout
+    assert f"examples/{example.name}" in README.read_text("utf-8")
+
+
+COMMANDS = sorted({command for page in PAGES for command in commands(page)})
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_command_exists(command: str, stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every command of the documentation is one that its program knows, with these arguments."""
+    program, *arguments = command.split()
+    match program:
+        case "prefect":
+            from prefect.cli._app import _app
+
+            _app.parse_args(arguments, exit_on_error=False, print_error=False)
+        case "prefect-atomic":
+            if arguments[0] == "check":
+                slug = "atomic-basic-auth/crm" if arguments[1:2] in ([], ["SLUG"]) else arguments[1]
+                assert main(["check", slug]) == 0
+            else:
+                with pytest.raises(SystemExit, match="0"):
+                    main([*arguments, "--help"])
+                said = capsys.readouterr().out
+                assert all(argument in said for argument in arguments if argument.startswith("--"))
+        case "make":
+            if shutil.which("make") is None:
+                missing("make is not installed")
+            subprocess.run([program, "-n", *arguments], cwd=PROJECT, check=True, stdout=subprocess.DEVNULL)
+        case "python":
+            assert (PROJECT / arguments[0]).is_file()
+        case "pip":
+            assert arguments[:2] == ["install", "."]
+            assert all((PROJECT / file).is_file() for file in arguments[3::2])
+        case "export":
+            assert arguments[0].partition("=")[0] in _settings_of_prefect()
+        case _:
+            pytest.fail(f"what is {program}?")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in links(page):
+        file, _, anchor = link.partition("#")
+        target = (page.parent / file).resolve() if file else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_variables_are_settings(page: Path) -> None:
+    """Every PREFECT_ variable that is named is a setting of Prefect or of ours."""
+    ours = {f"PREFECT_ATOMIC_{name.upper()}" for name in AtomicSettings.model_fields}
+    # Read by Prefect's server with os.getenv.
+    others = {"PREFECT_SERVER_ENCRYPTION_KEY"}
+    for name in re.findall(r"\bPREFECT_[A-Z_]*[A-Z]\b", page.read_text("utf-8")):
+        assert name in ours | others | _settings_of_prefect() or name == "PREFECT_ATOMIC", name
+
+
+@pytest.mark.parametrize("page", [README, PROJECT / "docs" / "tokens.md"], ids=lambda page: page.name)
+def test_settings_table(page: Path) -> None:
+    shown = {code(name): code(default) for name, default, _ in table(page, "setting")}
+    assert shown == {
+        f"PREFECT_ATOMIC_{name.upper()}": _shown(field.default) for name, field in AtomicSettings.model_fields.items()
+    }
+
+
+def test_credentials_table() -> None:
+    rows = table(README, "class")
+    assert [code(row[0]) for row in rows] == [cls.__name__ for cls in CLASSES]
+    assert set(CLASSES) == set(_subclasses(Credential))
+    for cls, (_, slug, _, cached, page) in zip(CLASSES, rows, strict=True):
+        assert code(slug) == cls.get_block_type_slug()
+        assert (README.parent / links_in(page)[0]) == CREDENTIAL_PAGES[cls]
+        assert cached == _lifetime(cls)
+
+
+def test_lifetimes_table() -> None:
+    for names, served in table(PROJECT / "docs" / "tokens.md", "credential"):
+        for name in re.findall(r"`(\w+)`", names):
+            seconds = re.search(r"(\d+) s", _lifetime(getattr(prefect_atomic, name)))
+            assert (seconds[0] in served) if seconds else (served == "no token, no cache")
+
+
+@pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
+def test_fields_table(cls: type[Credential]) -> None:
+    """A credential's page has its fields in their order, with their defaults and their bounds."""
+    rows = table(CREDENTIAL_PAGES[cls], "field")
+    assert [code(row[0]) for row in rows] == list(cls.model_fields)
+    for name, default, what in rows:
+        field = cls.model_fields[code(name)]
+        assert code(default) == ("required" if field.is_required() else _shown(field.get_default())), name
+        if described := re.search(r"in seconds, (\d+) to (\d+)", what):
+            low, high = int(described[1]), int(described[2])
+            bounds = {type(bound).__name__.lower(): bound for bound in field.metadata}
+            assert bounds["ge"].ge == low
+            assert bounds["le"].le == high or (cls.__name__, high) == ("GoogleServiceAccount", 3599)
+
+
+def test_send_request_table() -> None:
+    _agrees(table(PROJECT / "docs" / "send_request.md", "argument"), inspect.signature(send_request.fn))
+
+
+def test_misbehave_table() -> None:
+    _agrees(table(PROJECT / "docs" / "sandbox.md", "argument"), inspect.signature(Sandbox.misbehave), skip=("self",))
+
+
+def test_retry_table() -> None:
+    _agrees(table(PROJECT / "docs" / "send_request.md", "Retry(...)"), inspect.signature(Retry))
+
+
+def test_response_table() -> None:
+    shown = [code(row[0]) for row in table(PROJECT / "docs" / "send_request.md", "attribute")]
+    assert shown == list(Response.model_fields)
+
+
+@pytest.mark.parametrize("page", [README, PROJECT / "docs" / "send_request.md"], ids=lambda page: page.name)
+def test_errors_table(page: Path) -> None:
+    shown = {code(row[0]) for row in table(page, "error")}
+    assert shown == {cls.__name__ for cls in errors.AtomicError.__subclasses__()}
+
+
+def test_accounts_table() -> None:
+    page = PROJECT / "docs" / "sandbox.md"
+    assert [code(row[0]) for row in table(page, "account")] == [field.name for field in fields(Accounts)]
+
+
+@pytest.mark.parametrize("page", CREDENTIAL_PAGES.values(), ids=lambda page: page.name)
+def test_messages_are_ours(page: Path) -> None:
+    """Every message that is explained is one that the code can say; what a provider says in it is not checked."""
+    source = "".join(file.read_text("utf-8") for file in (PROJECT / "prefect_atomic").rglob("*.py"))
+    source = re.sub(r'"\s*\n\s*f?"', "", source)
+    for messages, _ in table(page, "message"):
+        for message in re.findall(r"`([^`]+)`", messages):
+            for part in (part.strip().removesuffix(" at") for part in message.split("…")):
+                if status := re.match(r"answered (\d{3})(?: ([A-Z][a-z]+))?", part):
+                    assert not status[2] or status[2] in HTTPStatus(int(status[1])).phrase
+                elif " answered " in part:
+                    assert part.partition(" answered ")[0].removesuffix(" at") in source, part
+                elif re.search(r"[a-z] [a-z]", part) and "=" not in part:
+                    assert part in source, part
+
+
+def links_in(cell: str) -> list[str]:
+    return re.findall(r"\]\(([^)]+)\)", cell)
+
+
+def _lifetime(cls: type[Credential]) -> str:
+    if "cache_seconds" in cls.model_fields:
+        return f"{cls.model_fields['cache_seconds'].default} s"
+    if cls.__name__ == "KeyPair":
+        from prefect_atomic.credentials.key_pair import CACHED_SHARE
+
+        return f"90 % of its life: {CACHED_SHARE * cls.model_fields['expires_in'].default:.0f} s"
+    return "not cached"
+
+
+def _shown(default: object) -> str:
+    if isinstance(default, SecretStr):
+        return default.get_secret_value()
+    if default is None:
+        return "none"
+    if hasattr(default, "get_secret_value"):
+        default = default.get_secret_value()
+    return json.dumps(default).strip('"')
+
+
+def _agrees(rows: list[list[str]], signature: inspect.Signature, *, skip: tuple[str, ...] = ()) -> None:
+    parameters = {name: each for name, each in signature.parameters.items() if name not in skip}
+    assert [code(row[0]) for row in rows] == list(parameters)
+    for name, default, *_ in rows:
+        expected = parameters[code(name)].default
+        if expected is inspect.Parameter.empty:
+            assert default == "required", name
+        else:
+            assert eval(code(default), {"Retry": Retry}) == expected, name  # noqa: S307 - our own documentation
+
+
+def _subclasses(cls: type[Any]) -> Iterator[type[Any]]:
+    for each in cls.__subclasses__():
+        if inspect.isabstract(each):
+            yield from _subclasses(each)
+        elif each.__module__.startswith("prefect_atomic."):
+            yield each
+
+
+def _settings_of_prefect() -> set[str]:
+    from prefect.settings.legacy import _get_settings_fields
+
+    return set(_get_settings_fields(Settings))
+
+
+def test_nothing_of_this_machine_is_told() -> None:
+    for page in PAGES:
+        assert not re.search(r"/(?:home|root|work|tmp)/", prose(page)), page
