@@ -20,8 +20,8 @@ def send_request_flow(
     credential: str | None = None,
     params: dict[str, Any] | None = None,
     headers: dict[str, str] | None = None,
-    json: Any = None,
-    data: dict[str, Any] | None = None,
+    body: Any = None,
+    form: dict[str, Any] | None = None,
     timeout: float = 30.0,
     follow_redirects: bool = False,
     raise_for_status: bool = True,
@@ -35,8 +35,8 @@ def send_request_flow(
         credential: The slug of a saved credential, such as `atomic-basic-auth/crm`; none sends no proof.
         params: Added to the query of the URL.
         headers: Further header fields; a secret belongs into a credential.
-        json: The body, as JSON.
-        data: The body, as the fields of a form.
+        body: The body, as JSON.
+        form: The body, as the fields of a form; instead of `body`.
         timeout: Seconds to wait for a connection, and for each part of the answer.
         follow_redirects: Whether to go where a redirect leads.
         raise_for_status: Whether an answer that is neither 2xx nor 304 fails the run.
@@ -51,8 +51,8 @@ def send_request_flow(
         credential=credential,
         params=params,
         headers=headers,
-        json=json,
-        data=data,
+        json=body,
+        data=form,
         timeout=timeout,
         follow_redirects=follow_redirects,
         raise_for_status=raise_for_status,

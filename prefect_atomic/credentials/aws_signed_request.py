@@ -11,7 +11,7 @@ from prefect_atomic.credentials.base import AllowedHosts, Credential, now, was_s
 from prefect_atomic.credentials.sigv4 import UNSIGNED_PAYLOAD, Keys, Scope, is_s3, sign, strict
 from prefect_atomic.transport import set_target, target_of
 
-_PROOF_HEADERS = ("authorization", "x-amz-date", "x-amz-security-token", "x-amz-content-sha256")
+_PROOF_HEADERS = frozenset({"authorization", "x-amz-date", "x-amz-security-token", "x-amz-content-sha256"})
 _PROOF_PARAMETERS = frozenset(
     f"x-amz-{name}".encode()
     for name in ("algorithm", "credential", "date", "expires", "signedheaders", "signature", "security-token")
@@ -76,15 +76,17 @@ class AWSSignedRequest(Credential):
 
     def _prove(self, request: httpx.Request) -> None:
         session_token = self.session_token.get_secret_value() if self.session_token else None
-        # Some services, such as OpenSearch Serverless, want the payload's hash sent: who sends it has it signed.
-        declared = None if self.sign_query else request.headers.get("x-amz-content-sha256")
-        for name in _PROOF_HEADERS:  # of an earlier attempt
-            request.headers.pop(name, None)
         plain = request.headers.multi_items()
-        target, headers = sign(
+        declared = None
+        if old := [name for name, _ in plain if name in _PROOF_HEADERS]:
+            # Some services, such as OpenSearch Serverless, want the payload's hash sent: who sends it has it signed.
+            declared = None if self.sign_query else request.headers.get("x-amz-content-sha256")
+            for name in old:  # of an earlier attempt
+                request.headers.pop(name, None)
+        target, proof = sign(
             request.method,
             strict(_without_proof(target_of(request)), service=self.service),
-            [(name, value) for name, value in plain if name not in _UNSIGNED],
+            [(name, value) for name, value in plain if name not in _UNSIGNED and name not in _PROOF_HEADERS],
             declared or self._payload_hash(request),
             keys=Keys(self.access_key_id, self.secret_access_key.get_secret_value(), session_token),
             scope=Scope.of(
@@ -96,7 +98,8 @@ class AWSSignedRequest(Credential):
             moment=datetime.fromtimestamp(now(), UTC),
         )
         set_target(request, target)
-        request.headers.update([pair for pair in headers if pair[0].lower() in _PROOF_HEADERS])
+        for name, value in proof:
+            request.headers[name] = value
         sent = [session_token] if session_token else []
         if self.sign_query:
             sent.append(target.rpartition(b"X-Amz-Signature=")[2].decode())

@@ -70,6 +70,10 @@ class GoogleServiceAccount(TokenCredential):
             raise ValueError(f"private_key: {error}") from None
         if bool(self.scopes) == bool(self.audience):
             raise ValueError("scopes, audience: give one of them; Google takes a token for scopes or for an audience")
+        if self.subject and not self.exchange:
+            raise ValueError(
+                "subject: to act for a user, set exchange; Google takes no such token from the account itself"
+            )
         if self.cache_seconds >= _ASSERTION_SECONDS:
             raise ValueError(f"cache_seconds: must be below {_ASSERTION_SECONDS}, when Google's tokens end")
         return self

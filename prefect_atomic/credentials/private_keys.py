@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
-from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
@@ -37,11 +37,20 @@ def load_private_key(pem: str, passphrase: str | None = None) -> PrivateKey:
     Raises:
         ValueError: It is not a private key, or the passphrase does not open it; says which.
     """
-    return _load(pem, passphrase or None)
+    digest = hashlib.sha256(f"{passphrase or ''}\0{pem}".encode()).digest()
+    if (key := _parsed.get(digest)) is None:
+        key = _parse(pem, passphrase or None)
+        while len(_parsed) >= _KEPT_AT_MOST:
+            _parsed.pop(next(iter(_parsed), b""), None)
+        _parsed[digest] = key
+    return key
 
 
-@lru_cache(maxsize=64)
-def _load(pem: str, passphrase: str | None) -> PrivateKey:
+_parsed: dict[bytes, PrivateKey] = {}
+_KEPT_AT_MOST = 64
+
+
+def _parse(pem: str, passphrase: str | None) -> PrivateKey:
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
     from cryptography.hazmat.primitives.serialization import load_pem_private_key

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
@@ -48,6 +47,7 @@ class Scope:
     omits_session_token: bool = False
 
     @classmethod
+    @lru_cache(maxsize=256)
     def of(cls, service: str, region: str, expires_in: int | None, *, sends_payload_hash: bool = False) -> Scope:
         """The rules of a service, by its name; name and region go into the signature exactly as given."""
         s3 = is_s3(service)
@@ -68,7 +68,7 @@ def is_s3(service: str) -> bool:
 def sign(
     method: str,
     target: bytes,
-    headers: Iterable[tuple[str, str]],
+    headers: list[tuple[str, str]],
     payload_hash: str,
     *,
     keys: Keys,
@@ -87,10 +87,10 @@ def sign(
         moment: Now, in UTC.
 
     Returns:
-        The target and the headers with the signature in one of them.
+        The target, and the headers that the signer adds; the signature is in one of the two.
     """
     auth, http = _crt()
-    request = http.HttpRequest(method, target.decode("utf-8", "surrogateescape"), http.HttpHeaders(list(headers)))
+    request = http.HttpRequest(method, target.decode("utf-8", "surrogateescape"), http.HttpHeaders(headers))
     in_query = scope.expires_in is not None
     kinds, hashed = auth.AwsSignatureType, auth.AwsSignedBodyHeaderType
     config = auth.AwsSigningConfig(
@@ -108,7 +108,7 @@ def sign(
         omit_session_token=scope.omits_session_token,
     )
     auth.aws_sign_request(request, config).result()
-    return request.path.encode("utf-8", "surrogateescape"), list(request.headers)
+    return request.path.encode("utf-8", "surrogateescape"), list(request.headers)[len(headers) :]
 
 
 def strict(target: bytes, *, service: str) -> bytes:

@@ -8,6 +8,8 @@ from functools import lru_cache
 
 import httpx
 
+from prefect_atomic.transport.redaction import redact_url
+
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _HOST = re.compile(rf"(?!.{{254}}){_LABEL}(\.{_LABEL})*\.?|(?=.*:)[0-9a-f:.]+")
 _PATTERN = re.compile(rf"(\*\.)?{_LABEL}(\.{_LABEL})*|[0-9a-f:.]+")
@@ -44,8 +46,8 @@ def host_pattern(pattern: str) -> str:
         name = "?"
     if not _PATTERN.fullmatch(wildcard + name) or "://" in pattern:
         raise ValueError(
-            f"{pattern!r} is not a host: write a name like `api.example.com`, or `*.example.com` for all below it, "
-            "without scheme, port or path"
+            f"{redact_url(pattern)!r} is not a host: write a name like `api.example.com`, or `*.example.com` for all "
+            "below it, without scheme, port or path"
         )
     return wildcard + name
 

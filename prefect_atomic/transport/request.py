@@ -246,7 +246,7 @@ def _checked(headers: HeaderFields | None) -> list[tuple[str, str]]:
 def header_fault(name: object, value: object) -> str | None:
     """What is wrong with a header field, in words that hold no part of its value; None if nothing is."""
     if not isinstance(name, str) or not TOKEN.fullmatch(name):
-        return f"{name!r} is not a header name; it may hold letters, digits and -, no space or colon."
+        return "a name holds something other than letters, digits and -; a name has no space and no colon."
     if not isinstance(value, str):
         return f"the value of {name} is not text but {type(value).__name__}; write it in quotes."
     if not value.isascii() or not (value.isprintable() or value.replace("\t", "").isprintable()):
