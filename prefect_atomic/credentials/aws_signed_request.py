@@ -100,10 +100,10 @@ class AWSSignedRequest(Credential):
         set_target(request, target)
         for name, value in proof:
             request.headers[name] = value
-        sent = [session_token] if session_token else []
+        if session_token:
+            was_sent(request, session_token)
         if self.sign_query:
-            sent.append(target.rpartition(b"X-Amz-Signature=")[2].decode())
-        was_sent(request, *sent)
+            was_sent(request, target.rpartition(b"X-Amz-Signature=")[2].decode())
 
     def _payload_hash(self, request: httpx.Request) -> str:
         if is_s3(self.service) and (self.sign_query or not isinstance(request.stream, httpx.ByteStream)):

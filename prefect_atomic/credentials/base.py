@@ -335,7 +335,7 @@ def now() -> float:
 def _without_input(error: ValidationError) -> ValidationError:
     """The same error without the input: its text hides that, but a flow run's persisted failure is a pickle."""
     lines: list[InitErrorDetails] = [
-        {"type": PydanticCustomError(line["type"], line["msg"]), "loc": line["loc"], "input": None}  # type: ignore[arg-type]
+        {"type": PydanticCustomError(line["type"], line["msg"]), "loc": line["loc"], "input": None}
         for line in error.errors(include_url=False, include_context=False, include_input=False)
     ]
     return ValidationError.from_exception_data(error.title, lines, hide_input=True)

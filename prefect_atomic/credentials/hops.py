@@ -54,10 +54,6 @@ def aguard_hops(request: httpx.Request, before: Iterable[tuple[bytes, bytes]], o
 
 
 def _guard(request: httpx.Request, before: Iterable[tuple[bytes, bytes]], owner: _Owner) -> _Guard:
-    home = origin(request.url)
-    known = set(before)
-    added = {name.lower() for name, value in request.headers.raw if (name, value) not in known}
-
     def guard(event: str, info: dict[str, Any]) -> None:
         if not event.endswith("send_request_headers.started") or info["request"].method == b"CONNECT":
             return
@@ -65,10 +61,12 @@ def _guard(request: httpx.Request, before: Iterable[tuple[bytes, bytes]], owner:
         there = _destination(sent.url)
         # httpx hands the extensions of a request on to the next hop, which has a target of its own.
         request.extensions.pop("target", None)
-        if origin(there) == home:
+        if origin(there) == origin(request.url):
             return
         owner.refuse_destination(there)
-        if home[0] == "https" != there.scheme or not owner.may_prove_at(there):
+        if request.url.scheme == "https" != there.scheme or not owner.may_prove_at(there):
+            known = set(before)
+            added = {name.lower() for name, value in request.headers.raw if (name, value) not in known}
             sent.headers = [(name, value) for name, value in sent.headers if name.lower() not in added]
 
     return guard

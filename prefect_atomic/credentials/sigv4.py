@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
-from typing import Any
+from functools import cache, lru_cache
+from typing import Any, NamedTuple
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
 
 _S3 = frozenset({"s3", "s3express", "s3-object-lambda", "s3-outposts"})
+_PLAIN = re.compile(rb"[A-Za-z0-9\-_.~/]*(?:\?(?:[A-Za-z0-9\-_.~&]|=(?![^&=]*=))*)?")
 _STRICT_PATH = re.compile(rb"(?:[A-Za-z0-9\-_.~/]|%[0-9A-F]{2})*")
 _STRICT_QUERY = re.compile(rb"(?:[A-Za-z0-9\-_.~&]|%[0-9A-F]{2}|=(?![^&=]*=))*")  # a second = is part of a value
 _NEEDLESS_ESCAPE = re.compile(rb"%(?:2D|2E|5F|7E|3[0-9]|[46][1-9A-F]|[57][0-9A])")
 
 
-@dataclass(frozen=True, slots=True)
-class Keys:
+class Keys(NamedTuple):
     """An access key, with a session token if it is a temporary one."""
 
     access_key_id: str
-    secret_access_key: str = field(repr=False)
-    session_token: str | None = field(default=None, repr=False)
+    secret_access_key: str
+    session_token: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Keys({self.access_key_id!r})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,13 +92,11 @@ def sign(
     Returns:
         The target, and the headers that the signer adds; the signature is in one of the two.
     """
-    auth, http = _crt()
-    request = http.HttpRequest(method, target.decode("utf-8", "surrogateescape"), http.HttpHeaders(headers))
-    in_query = scope.expires_in is not None
-    kinds, hashed = auth.AwsSignatureType, auth.AwsSignedBodyHeaderType
-    config = auth.AwsSigningConfig(
-        algorithm=auth.AwsSigningAlgorithm.V4,
-        signature_type=kinds.HTTP_REQUEST_QUERY_PARAMS if in_query else kinds.HTTP_REQUEST_HEADERS,
+    crt = _crt()
+    request = crt.request(method, target.decode("utf-8", "surrogateescape"), crt.headers(headers))
+    config = crt.config(
+        algorithm=crt.v4,
+        signature_type=crt.in_headers if scope.expires_in is None else crt.in_query,
         credentials_provider=_provider(keys),
         region=scope.region,
         service=scope.service,
@@ -103,11 +104,11 @@ def sign(
         use_double_uri_encode=not scope.encodes_once,
         should_normalize_uri_path=scope.normalizes,
         signed_body_value=payload_hash,
-        signed_body_header_type=hashed.X_AMZ_CONTENT_SHA_256 if scope.sends_payload_hash else hashed.NONE,
+        signed_body_header_type=crt.hash_is_sent if scope.sends_payload_hash else crt.hash_is_not_sent,
         expiration_in_seconds=scope.expires_in,
         omit_session_token=scope.omits_session_token,
     )
-    auth.aws_sign_request(request, config).result()
+    crt.sign(request, config).result()
     return request.path.encode("utf-8", "surrogateescape"), list(request.headers)[len(headers) :]
 
 
@@ -117,6 +118,8 @@ def strict(target: bytes, *, service: str) -> bytes:
     It names the same resource. Without it, a service that decodes and encodes a path again before it checks the
     signature, as S3 does, gets another signature for every `+`, `(` or needless `%41` in it.
     """
+    if _PLAIN.fullmatch(target):
+        return target
     path, mark, query = target.partition(b"?")
     if not _STRICT_PATH.fullmatch(path) or _NEEDLESS_ESCAPE.search(path) or (b"%2F" in path and is_s3(service)):
         # An escaped slash is part of a name, except in S3, where a key is one name with slashes in it.
@@ -138,14 +141,39 @@ def _strict_text(text: bytes) -> bytes:
     return quote_from_bytes(unquote_to_bytes(text), safe="~").encode()
 
 
-def _crt() -> tuple[Any, Any]:
-    # 130 ms to import, and only this needs it.
-    import awscrt.auth
-    import awscrt.http
+class _Crt(NamedTuple):
+    """What is needed of awscrt; looking its enumerations up costs as much as the signature."""
 
-    return awscrt.auth, awscrt.http
+    request: Any
+    headers: Any
+    config: Any
+    provider: Any
+    sign: Any
+    v4: Any
+    in_headers: Any
+    in_query: Any
+    hash_is_sent: Any
+    hash_is_not_sent: Any
+
+
+@cache
+def _crt() -> _Crt:
+    from awscrt import auth, http  # 130 ms, and only a signature needs it
+
+    return _Crt(
+        request=http.HttpRequest,
+        headers=http.HttpHeaders,
+        config=auth.AwsSigningConfig,
+        provider=auth.AwsCredentialsProvider,
+        sign=auth.aws_sign_request,
+        v4=auth.AwsSigningAlgorithm.V4,
+        in_headers=auth.AwsSignatureType.HTTP_REQUEST_HEADERS,
+        in_query=auth.AwsSignatureType.HTTP_REQUEST_QUERY_PARAMS,
+        hash_is_sent=auth.AwsSignedBodyHeaderType.X_AMZ_CONTENT_SHA_256,
+        hash_is_not_sent=auth.AwsSignedBodyHeaderType.NONE,
+    )
 
 
 @lru_cache(maxsize=64)
 def _provider(keys: Keys) -> Any:
-    return _crt()[0].AwsCredentialsProvider.new_static(keys.access_key_id, keys.secret_access_key, keys.session_token)
+    return _crt().provider.new_static(keys.access_key_id, keys.secret_access_key, keys.session_token)

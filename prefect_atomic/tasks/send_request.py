@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -129,6 +130,7 @@ async def asend_request(
 
 
 _NEVER = Retry(attempts=1)
+_SLUG = re.compile("[a-z0-9-]+/[a-z0-9-]+")  # what Prefect allows in the slug of a type and the name of a block
 
 
 def resolve(credential: Credential | str | None) -> Credential | None:
@@ -160,8 +162,7 @@ async def aresolve(credential: Credential | str | None) -> Credential | None:
 
 
 def _checked(slug: str) -> str:
-    kind, slash, name = slug.partition("/")
-    if not (kind and slash and name):
+    if not _SLUG.fullmatch(slug):  # not quoted: it may be the secret itself
         raise CredentialError(
             "credential: is text, but not the slug of a saved block, which looks like atomic-basic-auth/crm."
         )

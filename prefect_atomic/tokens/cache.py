@@ -8,8 +8,8 @@ import os
 import time
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from threading import Lock, get_ident
+from typing import NamedTuple
 
 from prefect.logging import get_logger
 
@@ -32,22 +32,19 @@ told already and asks again means it: his is a new request.
 _HELD_AT_MOST = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class Lookup:
+class Lookup(NamedTuple):
     """A token, and whether it was fetched for those who waited just now (then a rejection would not be its age)."""
 
     token: Token
     minted: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Held:
+class _Held(NamedTuple):
     token: Token
     version: Hashable
 
 
-@dataclass(frozen=True, slots=True)
-class _Failed:
+class _Failed(NamedTuple):
     error: CredentialError
     at: float
     """On the monotonic clock."""

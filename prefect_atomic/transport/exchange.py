@@ -10,7 +10,7 @@ import http
 import time
 from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 from urllib.parse import unquote_plus
 
 import h11
@@ -74,19 +74,16 @@ class Policy:
             raise RequestError("retry: takes a Retry, such as Retry(attempts=5), or None for no retries.")
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(NamedTuple):
     request: httpx.Request
     auth: httpx.Auth | None
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(NamedTuple):
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(NamedTuple):
     """An answer whose body was read to its end, unless `problem` says why not."""
 
     response: httpx.Response

@@ -8,10 +8,13 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 from html.entities import codepoint2name
+from typing import TypeAlias
 
 import httpx
 
 MASK = "***"
+
+_Pattern: TypeAlias = tuple[str, bytes, re.Pattern[bytes]]
 
 _IN_TEXT = 4
 _IN_CONTENT = 8
@@ -29,9 +32,11 @@ def redact_url(url: httpx.URL | str) -> str:
 
 def scrub(text: str, secrets: Iterable[str]) -> str:
     """The text with every secret masked, however it is encoded in it."""
-    raw = text.encode("utf-8", "surrogatepass")
-    scrubbed = _scrub(raw, secrets, _IN_TEXT)
-    return text if scrubbed is raw else scrubbed.decode("utf-8", "replace")
+    secrets = tuple(secrets)
+    for anchor, _, _ in _patterns(secrets, _IN_TEXT):
+        if anchor in text:
+            return _scrub(text.encode("utf-8", "surrogatepass"), secrets, _IN_TEXT).decode("utf-8", "surrogatepass")
+    return text
 
 
 def scrub_content(content: bytes, secrets: Iterable[str]) -> bytes:
@@ -57,14 +62,14 @@ def _without_value(pair: str) -> str:
 
 
 def _scrub(raw: bytes, secrets: Iterable[str], shortest: int) -> bytes:
-    for anchor, pattern in _patterns(tuple(secrets), shortest):
+    for _, anchor, pattern in _patterns(tuple(secrets), shortest):
         if anchor in raw:
             raw = pattern.sub(MASK.encode(), raw)
     return raw
 
 
 @lru_cache(maxsize=256)
-def _patterns(secrets: tuple[str, ...], shortest: int) -> tuple[tuple[bytes, re.Pattern[bytes]], ...]:
+def _patterns(secrets: tuple[str, ...], shortest: int) -> tuple[_Pattern, ...]:
     """What finds each secret, longest first so that a part never hides the whole.
 
     Before each pattern stand letters and digits that it cannot do without: they are much faster to look for.
@@ -74,9 +79,9 @@ def _patterns(secrets: tuple[str, ...], shortest: int) -> tuple[tuple[bytes, re.
 
 
 @lru_cache(maxsize=4096)
-def _pattern(form: str) -> tuple[bytes, re.Pattern[bytes]]:
+def _pattern(form: str) -> _Pattern:
     anchor = max(re.findall("[0-9A-Za-z]*", form), key=len)
-    return anchor.encode(), re.compile(b"".join(map(_escaped, form)))
+    return anchor, anchor.encode(), re.compile(b"".join(map(_escaped, form)))
 
 
 def _forms(secret: str) -> Iterable[str]:
