@@ -7,7 +7,8 @@ from typing import Literal
 import httpx
 from pydantic import Field, SecretStr, field_validator
 
-from prefect_atomic.credentials.base import AllowedHosts, Credential, now, was_sent
+from prefect_atomic.credentials.auth import was_sent
+from prefect_atomic.credentials.base import AllowedHosts, Credential, now
 from prefect_atomic.credentials.sigv4 import UNSIGNED_PAYLOAD, Keys, Scope, is_s3, sign, strict
 from prefect_atomic.transport import set_target, target_of
 

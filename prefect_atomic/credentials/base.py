@@ -3,9 +3,9 @@
 import json
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Generator, Iterable
+from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any, Self, cast
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import httpx
 from prefect.blocks.abstract import CredentialsBlock
@@ -21,13 +21,11 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from prefect_atomic.credentials.hops import aguard_hops, guard_hops
+from prefect_atomic.credentials.auth import ProofAuth, TokenAuth, was_sent
 from prefect_atomic.errors import DestinationError
 from prefect_atomic.tokens import Lookup, Seal, Token, seal_for, shared_cache
-from prefect_atomic.transport import SENT_SECRETS, is_replayable
 from prefect_atomic.transport.clients import tls_context
-from prefect_atomic.transport.hosts import host_pattern, is_allowed, origin
-from prefect_atomic.transport.logs import hide_in_logs
+from prefect_atomic.transport.hosts import host_pattern, is_allowed
 
 AllowedHosts = Annotated[
     list[Annotated[str, AfterValidator(host_pattern)]],
@@ -72,8 +70,6 @@ class Credential(CredentialsBlock, ABC):
     # pydantic quotes the input it refuses, and the input is often a secret in the wrong place.
     model_config = ConfigDict(hide_input_in_errors=True)
 
-    _logo_url = "https://avatars.githubusercontent.com/u/57128524"  # type: ignore[assignment]
-
     @classmethod
     def __dispatch_key__(cls) -> str | None:
         # The key is the slug. Prefect would make the whole JSON schema to find it, twice, for each class at import.
@@ -82,6 +78,10 @@ class Credential(CredentialsBlock, ABC):
     @model_validator(mode="before")
     @classmethod
     def _drop_blanks_and_refuse_strangers(cls, values: Any) -> Any:
+        if isinstance(values, str):  # the slug, where a flow's parameter is of a credential's type
+            raise ValueError(
+                'is text, where a credential belongs: give a saved one as {"$ref": {"block_document_slug": "TYPE/NAME"}}'
+            )
         if not isinstance(values, dict):
             return values
         kind = cls.model_fields["kind"].default
@@ -123,7 +123,7 @@ class Credential(CredentialsBlock, ABC):
 
     def auth(self) -> httpx.Auth:
         """This credential for any httpx client, synchronous or not: `httpx.Client(auth=credential.auth())`."""
-        return _ProofAuth(self)
+        return ProofAuth(self)
 
     def get_client(self, **options: Any) -> httpx.Client:
         """An `httpx.Client` that proves itself with this credential; close it when done.
@@ -215,7 +215,7 @@ class TokenCredential(Credential, ABC):
         was_sent(request, token.value)
 
     def auth(self) -> httpx.Auth:
-        return _TokenAuth(self)
+        return TokenAuth(self)
 
     def check(self) -> CredentialCheck:
         return self._described(self._token().token)
@@ -236,91 +236,6 @@ class TokenCredential(Credential, ABC):
         # Every field but the destinations: two credentials that differ in anything else get tokens of their own.
         values = self.__dict__
         return seal_for(tuple([_plain(values[name]) for name in type(self).model_fields if name != "allowed_hosts"]))
-
-
-class _ProofAuth(httpx.Auth):
-    """For credentials that prove themselves without asking anybody."""
-
-    def __init__(self, credential: Credential) -> None:
-        self._credential = credential
-        self.requires_request_body = credential._signs_body()
-
-    def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        self._credential.refuse_destination(request.url)
-        if self.requires_request_body:
-            request.read()
-        before = request.headers.raw
-        self._credential._prove(request)
-        guard_hops(request, before, self._credential)
-        yield request
-
-    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
-        self._credential.refuse_destination(request.url)
-        if self.requires_request_body:
-            await request.aread()
-        before = request.headers.raw
-        self._credential._prove(request)
-        aguard_hops(request, before, self._credential)
-        yield request
-
-
-class _TokenAuth(httpx.Auth):
-    """For credentials that prove themselves with a token: a rejected one is renewed once.
-
-    A token that was minted for this very request is not: whatever is wrong with it, its age it is not.
-    """
-
-    def __init__(self, credential: TokenCredential) -> None:
-        self._credential = credential
-
-    def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        self._credential.refuse_destination(request.url)
-        before = request.headers.raw
-        lookup = self._credential._token()
-        self._credential._prove_with(request, lookup.token)
-        guard_hops(request, before, self._credential)
-        response = yield request
-        if self._may_renew(lookup, request, response):
-            if not response.is_closed:
-                cast("httpx.SyncByteStream", response.stream).close()
-                response.stream = _UNREAD
-            renewed = self._credential._token(rejected=lookup.token)
-            self._credential._prove_with(request, renewed.token)
-            yield request
-
-    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
-        self._credential.refuse_destination(request.url)
-        before = request.headers.raw
-        lookup = await self._credential._atoken()
-        self._credential._prove_with(request, lookup.token)
-        aguard_hops(request, before, self._credential)
-        response = yield request
-        if self._may_renew(lookup, request, response):
-            if not response.is_closed:
-                await cast("httpx.AsyncByteStream", response.stream).aclose()
-                response.stream = _UNREAD
-            renewed = await self._credential._atoken(rejected=lookup.token)
-            self._credential._prove_with(request, renewed.token)
-            yield request
-
-    def _may_renew(self, lookup: Lookup, request: httpx.Request, response: httpx.Response) -> bool:
-        return (
-            not lookup.minted
-            and is_replayable(request)
-            and self._credential._rejects(response)
-            # Where a redirect led, the token was not sent along: a refusal there says nothing about it.
-            and origin(response.request.url) == origin(request.url)
-        )
-
-
-# In place of the body of a refusal: httpx would read that to its end before it goes on, and it may have none.
-_UNREAD = httpx.ByteStream(b"")
-
-
-def was_sent(request: httpx.Request, *secrets: str) -> None:
-    """Notes secrets that a proof put on the request: its answer may echo them, and the HTTP libraries log it."""
-    request.extensions[SENT_SECRETS] = (*request.extensions.get(SENT_SECRETS, ()), *secrets)
-    hide_in_logs(secrets)
 
 
 _SECRETS = (SecretStr, Secret)

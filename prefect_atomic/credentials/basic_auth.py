@@ -6,7 +6,8 @@ from typing import Literal
 import httpx
 from pydantic import Field, SecretStr, field_validator
 
-from prefect_atomic.credentials.base import AllowedHosts, Credential, was_sent
+from prefect_atomic.credentials.auth import was_sent
+from prefect_atomic.credentials.base import AllowedHosts, Credential
 
 
 class BasicAuth(Credential):

@@ -6,7 +6,8 @@ import httpx
 from prefect.types import SecretDict
 from pydantic import Field, field_validator
 
-from prefect_atomic.credentials.base import AllowedHosts, Credential, was_sent
+from prefect_atomic.credentials.auth import was_sent
+from prefect_atomic.credentials.base import AllowedHosts, Credential
 from prefect_atomic.transport.request import TOKEN, header_fault
 
 _SET_BY_THE_CLIENT = frozenset(

@@ -11,7 +11,9 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     PublicFormat,
 )
+from pydantic import TypeAdapter, ValidationError
 
+from prefect_atomic import AnyCredential
 from tests.credentials.conftest import Make
 
 HUNTER = "hunter2-hunter2"
@@ -155,3 +157,8 @@ def test_a_refusal_names_the_field_and_the_remedy_and_no_secret(
 )
 def test_an_optional_field_that_a_form_left_blank_was_not_entered(make: dict[str, Make], kind: str, field: str) -> None:
     assert getattr(make[kind](**{field: ""}), field) is None
+
+
+def test_a_slug_where_a_credential_belongs_is_refused_with_the_form_that_is_taken() -> None:
+    with pytest.raises(ValidationError, match=r'"\$ref": \{"block_document_slug"'):
+        TypeAdapter(AnyCredential).validate_python("atomic-basic-auth/crm")
