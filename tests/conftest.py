@@ -21,7 +21,8 @@ for _name in (
     os.environ.pop(_name, None)
 
 import pytest  # noqa: E402 - Prefect reads its settings when it is imported
-from hypothesis import HealthCheck, settings as hypothesis_settings  # noqa: E402
+from hypothesis import HealthCheck  # noqa: E402
+from hypothesis import settings as hypothesis_settings
 
 from prefect_atomic.settings import settings  # noqa: E402
 from prefect_atomic.tokens import shared_cache  # noqa: E402

@@ -5,7 +5,6 @@ The API is behind Basic auth, telemetry is off, the database is SQLite in a fold
 
 from __future__ import annotations
 
-import base64
 import os
 import secrets
 import socket
@@ -80,7 +79,9 @@ class PrefectServer:
     """A Prefect server for as long as the `with` block lasts."""
 
     def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="prefect-atomic-server-")
+        # In memory where that can be had: SQLite waits for the disk with every write, and answers 503 to the next.
+        memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+        self._folder = tempfile.TemporaryDirectory(prefix="prefect-atomic-server-", dir=memory)
         self.folder = Path(self._folder.name)
         self.home = self.folder / "home"
         self.results = self.folder / "results"
@@ -90,6 +91,9 @@ class PrefectServer:
         self.url = f"http://127.0.0.1:{self.port}/api"
         command = [sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app"]
         command += ["--host", "127.0.0.1", "--port", str(self.port), "--log-level", "warning"]
+        user, _, password = self.auth.partition(":")
+        self.client = httpx.Client(base_url=f"{self.url}/", auth=(user, password), timeout=30, trust_env=False)
+        """A client for its REST API that knows the password, and none of Prefect's code."""
         self.program = Program(command, self._environment_of_the_server(), self.folder / "server.log")
 
     def __enter__(self) -> Self:
@@ -99,30 +103,30 @@ class PrefectServer:
         try:
             wait_until(self._is_up, "the Prefect server answers", timeout=90, explain=self.program.said)
         except BaseException:
-            self.program.__exit__(None, None, None)
+            self.__exit__(None, None, None)
             raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.client.close()
         self.program.__exit__(kind, error, trace)
         self._folder.cleanup()
 
-    @contextmanager
-    def client(self) -> Iterator[httpx.Client]:
-        """A client for its REST API that knows the password, and none of Prefect's code."""
-        user, _, password = self.auth.partition(":")
-        with httpx.Client(base_url=f"{self.url}/", auth=(user, password), timeout=30, trust_env=False) as client:
-            yield client
-
     def get(self, path: str, **params: Any) -> Any:
-        with self.client() as client:
-            return client.get(path, params=params).raise_for_status().json()
+        return self._asked("GET", path, params=params)
 
     def post(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        with self.client() as client:
-            return client.post(path, json=body or {}).raise_for_status().json()
+        return self._asked("POST", path, json=body or {})
+
+    def _asked(self, method: str, path: str, **what: Any) -> Any:
+        for _ in range(20):
+            response = self.client.request(method, path, **what)
+            if response.status_code != 503:  # SQLite is busy; Prefect's own client asks again too
+                break
+            time.sleep(0.5)
+        return response.raise_for_status().json()
 
     def all_of(self, path: str, body: Mapping[str, Any] | None = None, page: int = 200) -> list[Any]:
         """Everything that a `filter` route has."""
@@ -198,7 +202,7 @@ class PrefectServer:
             run = self.get(f"flow_runs/{flow_run_id}")
             return run if run["state_type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED") else None
 
-        return wait_until(ended, f"flow run {flow_run_id} ends", timeout=timeout, explain=explain)
+        return wait_until(ended, f"flow run {flow_run_id} ends", timeout=timeout, explain=explain, every=1)
 
     def _is_up(self) -> bool:
         if self.program.has_ended:
@@ -219,10 +223,6 @@ class PrefectServer:
             "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "1",
             "PREFECT_SERVER_UI_ENABLED": "false",
         }
-
-
-def basic(auth: str) -> str:
-    return "Basic " + base64.b64encode(auth.encode()).decode()
 
 
 def wait_until(

@@ -243,11 +243,17 @@ class FaultServer:
             started.set()
             await self._stopped.wait()
             server.close()
-            await asyncio.sleep(0)  # a connection that was accepted this moment becomes a task, and is cancelled too
+            # Connections that were accepted this moment are on their way to become tasks of ours, through asyncio's.
+            while on_their_way := asyncio.all_tasks() - tasks - {asyncio.current_task()}:
+                await asyncio.wait(on_their_way)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await server.wait_closed()
+            for _ in range(
+                3
+            ):  # a transport closes its socket in a later turn of the loop, through TLS in the one after
+                await asyncio.sleep(0)
 
     def _context(self, folder: Path) -> ssl.SSLContext:
         authority = trustme.CA()

@@ -1,0 +1,63 @@
+"""The names a user may import, and what importing them costs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import prefect_atomic
+
+PUBLIC = [
+    "AWSSignedRequest",
+    "AnyCredential",
+    "AtomicError",
+    "BasicAuth",
+    "Credential",
+    "CredentialCheck",
+    "CredentialError",
+    "CustomHeaders",
+    "DestinationError",
+    "GoogleServiceAccount",
+    "KeyPair",
+    "OAuthClientCredentials",
+    "RequestError",
+    "Response",
+    "ResponseError",
+    "Retry",
+    "SalesforceData360",
+    "TransportError",
+    "asend_request",
+    "instant_retries",
+    "is_transient",
+    "send_request",
+]
+
+
+def test_these_names_are_public() -> None:
+    assert sorted(prefect_atomic.__all__) == sorted(PUBLIC)
+    for name in PUBLIC:
+        assert getattr(prefect_atomic, name) is not None
+
+
+def test_nothing_else_is_public() -> None:
+    """Submodules are importable by their path; whatever else stands in the package is a leftover."""
+    loaded = {name for name in vars(prefect_atomic) if not name.startswith("_")}
+    modules = {name for name in loaded if f"prefect_atomic.{name}" in sys.modules}
+    assert loaded - modules == set(PUBLIC)
+
+
+def test_importing_is_cheap_and_offline() -> None:
+    """What is only used by some credentials, or only by the sandbox, is not loaded; nor is a socket opened."""
+    program = """
+import json, sys, socket
+def refuse(*args, **kwargs): raise AssertionError("importing opened a socket")
+import prefect
+before = set(sys.modules)
+socket.socket.connect = refuse
+import prefect_atomic
+print(json.dumps(sorted({name.partition(".")[0] for name in set(sys.modules) - before})))
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
+    loaded = set(json.loads(ran.stdout.splitlines()[-1]))
+    assert not loaded & {"boto3", "botocore", "awscrt", "simple_salesforce", "redis", "fastapi", "filelock", "jwt"}
