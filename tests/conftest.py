@@ -22,7 +22,7 @@ for _name in (
 
 import pytest  # noqa: E402 - Prefect reads its settings when it is imported
 from hypothesis import HealthCheck  # noqa: E402
-from hypothesis import settings as hypothesis_settings
+from hypothesis import settings as hypothesis_settings  # noqa: E402
 
 from prefect_atomic.settings import settings  # noqa: E402
 from prefect_atomic.tokens import shared_cache  # noqa: E402

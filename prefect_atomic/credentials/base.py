@@ -80,7 +80,7 @@ class Credential(CredentialsBlock, ABC):
     def _drop_blanks_and_refuse_strangers(cls, values: Any) -> Any:
         if isinstance(values, str):  # the slug, where a flow's parameter is of a credential's type
             raise ValueError(
-                'is text, where a credential belongs: give a saved one as {"$ref": {"block_document_slug": "TYPE/NAME"}}'
+                'is text, not a credential: give a saved one as {"$ref": {"block_document_slug": "TYPE/NAME"}}'
             )
         if not isinstance(values, dict):
             return values
