@@ -68,7 +68,7 @@ class _SecretFilter(logging.Filter):
                 message = record.getMessage()
             except (TypeError, ValueError):  # a record that cannot be formatted is not printed either
                 return True
-            if (scrubbed := scrub(message, _snapshot)) != message:
+            if (scrubbed := scrub(message, _snapshot, is_ours=_request_is_ours.get())) != message:
                 record.msg, record.args = scrubbed, None
         return True
 

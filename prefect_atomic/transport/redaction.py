@@ -30,12 +30,19 @@ def redact_url(url: httpx.URL | str) -> str:
     return text + mark + "&".join(_without_value(pair) for pair in query.split("&"))
 
 
-def scrub(text: str, secrets: Iterable[str]) -> str:
-    """The text with every secret masked, however it is encoded in it."""
-    secrets = tuple(secrets)
-    for anchor, _, _ in _patterns(secrets, _IN_TEXT):
+def scrub(text: str, secrets: Iterable[str], *, is_ours: bool = True) -> str:
+    """The text with every secret masked, however it is encoded in it.
+
+    Args:
+        text: What a person may read.
+        secrets: What is masked in it.
+        is_ours: Whether the text is about a request with these secrets. In what is about others, a short one is more
+            likely there by chance.
+    """
+    secrets, shortest = tuple(secrets), _IN_TEXT if is_ours else _IN_CONTENT
+    for anchor, _, _ in _patterns(secrets, shortest):
         if anchor in text:
-            return _scrub(text.encode("utf-8", "surrogatepass"), secrets, _IN_TEXT).decode("utf-8", "surrogatepass")
+            return _scrub(text.encode("utf-8", "surrogatepass"), secrets, shortest).decode("utf-8", "surrogatepass")
     return text
 
 

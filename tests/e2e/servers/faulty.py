@@ -230,12 +230,12 @@ class FaultServer:
     async def _serve(self, listener: socket.socket, started: threading.Event) -> None:
         self._loop = asyncio.get_running_loop()
         self._stopped, self._released = asyncio.Event(), asyncio.Event()
-        tasks: set[asyncio.Task[None]] = set()
+        tasks: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
         def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             task = asyncio.create_task(self._connection(reader, writer))
-            tasks.add(task)
-            task.add_done_callback(tasks.discard)
+            tasks[task] = writer
+            task.add_done_callback(tasks.pop)
 
         with tempfile.TemporaryDirectory() as folder:
             self._server_context = self._context(Path(folder)) if self._tls else None
@@ -244,10 +244,11 @@ class FaultServer:
             await self._stopped.wait()
             server.close()
             # Connections that were accepted this moment are on their way to become tasks of ours, through asyncio's.
-            while on_their_way := asyncio.all_tasks() - tasks - {asyncio.current_task()}:
+            while on_their_way := asyncio.all_tasks() - tasks.keys() - {asyncio.current_task()}:
                 await asyncio.wait(on_their_way)
-            for task in tasks:
+            for task, writer in tasks.items():
                 task.cancel()
+                writer.transport.abort()  # a task that is cancelled before its first step closes nothing
             await asyncio.gather(*tasks, return_exceptions=True)
             await server.wait_closed()
             for _ in range(
