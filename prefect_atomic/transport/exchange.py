@@ -1,4 +1,4 @@
-"""One request from end to end: attempts, redirects, and what becomes of the answer.
+"""One request from end to end: its attempts and its redirects.
 
 `converse` decides everything and does no I/O: it yields what to do next and is sent what came of it. `send` and `asend`
 are the two small drivers that do it.
@@ -6,9 +6,8 @@ are the two small drivers that do it.
 
 from __future__ import annotations
 
-import http
 import time
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, TypeAlias
 from urllib.parse import unquote_plus
@@ -16,19 +15,18 @@ from urllib.parse import unquote_plus
 import h11
 import httpx
 
-from prefect_atomic.errors import DestinationError, RequestError, ResponseError, TransportError
+from prefect_atomic.errors import DestinationError, RequestError
 from prefect_atomic.transport.clients import pooled_async_client, pooled_client
 from prefect_atomic.transport.hosts import can_be_asked, origin
 from prefect_atomic.transport.logs import hidden_queries
-from prefect_atomic.transport.redaction import excerpt, redact_url, scrub, scrub_content
-from prefect_atomic.transport.request import Outgoing, redirected, target_of, url_of
-from prefect_atomic.transport.response import Headers, Response
+from prefect_atomic.transport.outcomes import Received, as_response, response_error, transport_error
+from prefect_atomic.transport.redaction import redact_url, scrub
+from prefect_atomic.transport.request import Outgoing, redirected, target_of
+from prefect_atomic.transport.response import Response
 from prefect_atomic.transport.retry import (
     IDEMPOTENT,
-    TRANSIENT,
     Retry,
     asleep,
-    is_tls_refusal,
     may_resend_error,
     may_resend_status,
     retry_after,
@@ -81,14 +79,6 @@ class Send(NamedTuple):
 
 class Wait(NamedTuple):
     seconds: float
-
-
-class Received(NamedTuple):
-    """An answer whose body was read to its end, unless `problem` says why not."""
-
-    response: httpx.Response
-    content: bytes
-    problem: str | None = None
 
 
 Outcome: TypeAlias = Received | httpx.HTTPError
@@ -200,14 +190,16 @@ def converse(outgoing: Outgoing, proof: Proof | None, policy: Policy) -> Convers
             if may_try_again and may_resend_error(outcome, repeatable=repeatable):
                 yield Wait(policy.retry.wait(attempt, None))
                 continue
-            raise _transport_error(hop, _known(secrets, proof), outcome, attempt)
+            raise transport_error(hop, _known(secrets, proof), outcome, attempt)
         asked = retry_after(outcome.response.headers)
         if may_try_again and may_resend_status(outcome.response.status_code, repeatable=repeatable):
             yield Wait(policy.retry.wait(attempt, asked))
             continue
-        response = _as_response(outcome, secrets, time.perf_counter() - started, attempt)
+        response = as_response(outcome, secrets, time.perf_counter() - started, attempt)
         if outcome.problem or (policy.raise_for_status and not response.is_success and response.status_code != 304):
-            raise _response_error(hop, _known(secrets, proof), outcome, response, asked, policy)
+            raise response_error(
+                hop, _known(secrets, proof), outcome, response, asked, followed=policy.follow_redirects
+            )
         return response
 
 
@@ -270,87 +262,6 @@ def _pair(pair: bytes) -> tuple[str, str]:
 
 def _known(secrets: tuple[str, ...], proof: Proof | None) -> tuple[str, ...]:
     return (*secrets, *proof.known_secrets()) if proof else secrets
-
-
-def _as_response(received: Received, secrets: tuple[str, ...], elapsed: float, attempts: int) -> Response:
-    answer = received.response
-    headers = [
-        (name.decode("ascii", "replace"), value.decode("utf-8", "replace")) for name, value in answer.headers.raw
-    ]
-    return Response(
-        status_code=answer.status_code,
-        headers=Headers((name, scrub(value, secrets)) for name, value in headers) if secrets else Headers(headers),
-        content=scrub_content(received.content, secrets) if secrets else received.content,
-        url=scrub(redact_url(url_of(answer.request)), secrets),
-        elapsed=elapsed,
-        attempts=attempts,
-    )
-
-
-def _response_error(
-    hop: Outgoing,
-    secrets: tuple[str, ...],
-    received: Received,
-    response: Response,
-    asked: float | None,
-    policy: Policy,
-) -> ResponseError:
-    text = f"{hop.method} {response.url} answered {response.status_code}"
-    if phrase := _phrase(response.status_code):
-        text += f" {phrase}"
-    if response.attempts > 1:
-        text += f" after {response.attempts} attempts"
-    if received.problem:
-        text += f", {received.problem}"
-    elif received.response.has_redirect_location:
-        text += f" and leads to {scrub(redact_url(received.response.headers['location']), secrets)[:500]}"
-        if not policy.follow_redirects:
-            text += "; follow_redirects=True would follow it"
-        else:
-            text += ", which cannot be followed" + ("" if hop.is_replayable else ": the body cannot be sent twice")
-    elif shown := excerpt(received.content, secrets):
-        text += f": {shown}"
-    return ResponseError(
-        scrub(text, secrets),
-        response=response,
-        transient=response.status_code in TRANSIENT and not received.problem,
-        retry_after=asked,
-    )
-
-
-_WHAT_HAPPENED: Mapping[type[httpx.HTTPError], str] = {
-    httpx.ConnectTimeout: "could not connect in time",
-    httpx.ReadTimeout: "got no answer in time",
-    httpx.WriteTimeout: "could not be sent in time",
-    httpx.PoolTimeout: "waited too long for a free connection",
-    httpx.ConnectError: "could not connect",
-    httpx.ReadError: "lost the connection while it was read",
-    httpx.WriteError: "lost the connection while it was sent",
-    httpx.RemoteProtocolError: "got an answer that is not valid HTTP, or only a part of one",
-    httpx.ProxyError: "was refused by the proxy",
-}
-
-
-def _transport_error(
-    hop: Outgoing, secrets: tuple[str, ...], error: httpx.HTTPError, attempts: int
-) -> TransportError | RequestError:
-    # Its text only, never as the cause: httpx and httpcore may quote the URL or the headers.
-    detail = str(error) or type(error).__name__
-    where = f"{hop.method} {redact_url(hop.url)}"
-    if isinstance(error, httpx.LocalProtocolError):
-        return RequestError(scrub(f"{where} could not be sent as its headers and content are: {detail}", secrets))
-    what = next((words for kind, words in _WHAT_HAPPENED.items() if isinstance(error, kind)), "failed")
-    if is_tls_refusal(error):
-        what = "did not trust the server's certificate"
-    tries = f" ({attempts} attempts)" if attempts > 1 else ""
-    return TransportError(scrub(f"{where} {what}{tries}: {detail}", secrets), transient=not is_tls_refusal(error))
-
-
-def _phrase(status_code: int) -> str:
-    try:
-        return http.HTTPStatus(status_code).phrase
-    except ValueError:
-        return ""
 
 
 def _unreadable(response: httpx.Response, limit: int) -> str | None:
