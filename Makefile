@@ -18,6 +18,7 @@ demo: $(VENV)/.installed  ## see every credential type at work, on a Prefect ser
 	$(BIN)/prefect-atomic demo $(if $(KEEP),--keep)
 
 test: $(VENV)/.installed-dev  ## run the tests, with branch coverage
+	scripts/install-tools
 	scripts/install-node-servers
 	scripts/test
 

@@ -9,16 +9,17 @@ import pytest
 from filelock import FileLock
 
 from prefect_atomic.tokens import stores
+from tests.e2e.servers import missing
 
 
 @contextmanager
 def mounted(folder, options):
     if os.geteuid() != 0:
-        pytest.skip("only root may mount a file system that is full or read-only")
+        missing("only root may mount a file system that is full or read-only")
     folder.mkdir()
     mount = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", str(folder)], capture_output=True)
     if mount.returncode:
-        pytest.skip(f"cannot mount a tmpfs here: {mount.stderr.decode()}")
+        missing(f"cannot mount a tmpfs here: {mount.stderr.decode()}")
     try:
         yield
     finally:
