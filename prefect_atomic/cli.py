@@ -1,6 +1,7 @@
 """`prefect-atomic demo | sandbox | check`."""
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -25,13 +26,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     check.add_argument("--json", action="store_true", help="print what it got as JSON")
 
     chosen = parser.parse_args(arguments)
-    if chosen.command == "demo":
-        from prefect_atomic.demo import run
-
-        return run(keep=chosen.keep)
+    if chosen.command == "check":
+        return _check(chosen.slug, as_json=chosen.json)
+    # A polite kill takes the same way out as Ctrl-C: through the cleaning up. A shell may have had both ignored.
+    for kind in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(kind, signal.default_int_handler)
     if chosen.command == "sandbox":
         return _sandbox(chosen.port)
-    return _check(chosen.slug, as_json=chosen.json)
+    from prefect_atomic.demo import run
+
+    return run(keep=chosen.keep)
 
 
 def _sandbox(port: int) -> int:

@@ -1,9 +1,13 @@
 """Every test gets a Prefect home, a token store and caches of its own; nothing of this machine's is read or written."""
 
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+# A shell that runs the tests in the background has SIGINT ignored, and children inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _HOME = tempfile.TemporaryDirectory(prefix="prefect-atomic-tests-")
 os.environ.update(

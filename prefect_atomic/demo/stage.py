@@ -37,8 +37,6 @@ def run(*, keep: bool = False) -> int:
         The exit status: 0 only if every credential was verified.
     """
     console = Console()
-    # A polite kill takes the same way out as Ctrl-C: through the cleaning up.
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         with ExitStack() as stage:
             home = Path(stage.enter_context(tempfile.TemporaryDirectory(prefix="prefect-atomic-demo-")))
