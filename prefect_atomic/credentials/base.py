@@ -98,7 +98,7 @@ class Credential(CredentialsBlock, ABC):
         return {
             name: value
             for name, value in values.items()
-            if not (value == "" and name in cls.model_fields and cls.model_fields[name].default is None)
+            if not (value in ("", None) and name in cls.model_fields and not cls.model_fields[name].is_required())
         }
 
     @model_validator(mode="after")
@@ -240,6 +240,24 @@ class TokenCredential(Credential, ABC):
 
 _SECRETS = (SecretStr, Secret)
 _CONTAINERS = (dict, list)
+
+
+def _is_printable(text: str) -> str:
+    if any(ord(character) < 32 or ord(character) == 127 for character in text):
+        raise ValueError("may not contain a line break or another control character; was it pasted with one?")
+    return text
+
+
+def _is_printable_secret(secret: SecretStr) -> SecretStr:
+    _is_printable(secret.get_secret_value())
+    return secret
+
+
+Printable = Annotated[str, AfterValidator(_is_printable)]
+"""Text in one line: what is pasted into a form easily brings a line break along."""
+
+PrintableSecret = Annotated[SecretStr, AfterValidator(_is_printable_secret)]
+"""The same for a secret."""
 
 
 def now() -> float:

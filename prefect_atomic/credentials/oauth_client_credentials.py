@@ -5,10 +5,10 @@ from typing import Any, Literal
 from urllib.parse import parse_qsl, quote_plus
 
 from prefect.types import SecretDict
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, field_validator
 
 from prefect_atomic.credentials import provider
-from prefect_atomic.credentials.base import AllowedHosts, CacheSeconds, TokenCredential, now
+from prefect_atomic.credentials.base import AllowedHosts, CacheSeconds, Printable, PrintableSecret, TokenCredential, now
 from prefect_atomic.credentials.identity_url import IdentityUrl
 from prefect_atomic.credentials.provider import Parameters, TokenStep
 from prefect_atomic.tokens import Token, served_until
@@ -39,8 +39,8 @@ class OAuthClientCredentials(TokenCredential):
     _documentation_url = "https://www.rfc-editor.org/rfc/rfc6749#section-4.4"  # type: ignore[assignment]
 
     identity_url: IdentityUrl = Field(description="The token endpoint; its query parameters are sent along.")
-    client_id: str = Field(min_length=1, description="The client's id.")
-    client_secret: SecretStr = Field(min_length=1, description="The client's secret.")
+    client_id: Printable = Field(min_length=1, description="The client's id.")
+    client_secret: PrintableSecret = Field(min_length=1, description="The client's secret.")
     scope: str | None = Field(None, description="The scopes to ask for, separated by spaces.")
     request_scheme: Literal["post_body", "post_query", "get_query"] = Field(
         "post_body", description="How the parameters are sent: a POST with a form, a POST with a query, or a GET."

@@ -3,10 +3,10 @@
 from typing import Annotated, Literal
 
 import httpx
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, Field
 
 from prefect_atomic.credentials import provider
-from prefect_atomic.credentials.base import AllowedHosts, CacheSeconds, TokenCredential, now
+from prefect_atomic.credentials.base import AllowedHosts, CacheSeconds, Printable, PrintableSecret, TokenCredential, now
 from prefect_atomic.credentials.identity_url import IdentityUrl, is_loopback
 from prefect_atomic.credentials.provider import TokenStep
 from prefect_atomic.tokens import Token, served_until
@@ -57,8 +57,8 @@ class SalesforceData360(TokenCredential):
     login_url: Annotated[IdentityUrl, AfterValidator(_is_my_domain)] = Field(
         description="The org's My Domain, such as https://COMPANY.my.salesforce.com."
     )
-    client_id: str = Field(min_length=1, description="The consumer key of the external client app.")
-    client_secret: SecretStr = Field(min_length=1, description="The consumer secret of the external client app.")
+    client_id: Printable = Field(min_length=1, description="The consumer key of the external client app.")
+    client_secret: PrintableSecret = Field(min_length=1, description="The consumer secret of the external client app.")
     dataspace: str = Field("default", min_length=1, description="The API name of the data space.")
     scope: str | None = Field(None, description="The scopes to ask for, separated by spaces; none = all of the app's.")
     cache_seconds: CacheSeconds = Field(300, description="How long a token is shared, in seconds.")

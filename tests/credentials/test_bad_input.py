@@ -44,6 +44,9 @@ TABLE: list[tuple[str, dict[str, Any], str, str]] = [
     (OAUTH, {"identity_url": "https://id.example.com/token\n"}, "identity_url", "line break"),
     (OAUTH, {"identity_url": f"https:///token?k={HUNTER}"}, "identity_url", "no valid host"),
     (OAUTH, {"client_id": ""}, "client_id", "at least 1 character"),
+    (OAUTH, {"client_id": "client\n"}, "client_id", "was it pasted with one?"),
+    (OAUTH, {"client_secret": f"{HUNTER}\n"}, "client_secret", "was it pasted with one?"),
+    (DATA_360, {"client_secret": f"{HUNTER}\r\n"}, "client_secret", "was it pasted with one?"),
     (OAUTH, {"client_secret": ""}, "client_secret", "at least 1 item"),
     (OAUTH, {"client_secret": "**********"}, "secret consists of asterisks", "as its slug"),
     (OAUTH, {"extra_parameters": {"audience": "********"}}, "secret consists of asterisks", "as its slug"),
@@ -114,7 +117,6 @@ TABLE: list[tuple[str, dict[str, Any], str, str]] = [
     (DATA_360, {"login_url": "https://acme.my.salesforce.com.evil.example"}, "login_url", "must be an https My Domain"),
     (DATA_360, {"login_url": f"https://acme.my.salesforce.com/?s={HUNTER}"}, "login_url", "must end with the host"),
     (DATA_360, {"login_url": "https://acme.my.salesforce.com/services"}, "login_url", "without /services"),
-    (DATA_360, {"dataspace": ""}, "dataspace", "at least 1 character"),
     (DATA_360, {"cache_seconds": 0}, "cache_seconds", "greater than or equal to 1"),
     *(
         (kind, {"allowed_hosts": [host]}, "allowed_hosts", "without scheme, port or path")
@@ -162,3 +164,14 @@ def test_an_optional_field_that_a_form_left_blank_was_not_entered(make: dict[str
 def test_a_slug_where_a_credential_belongs_is_refused_with_the_form_that_is_taken() -> None:
     with pytest.raises(ValidationError, match=r'"\$ref": \{"block_document_slug"'):
         TypeAdapter(AnyCredential).validate_python("atomic-basic-auth/crm")
+
+
+@pytest.mark.parametrize("nothing", ["", None])
+def test_a_field_with_a_default_that_a_form_sends_without_a_value_has_its_default(
+    make: dict[str, Make], nothing: Any
+) -> None:
+    credential = make[OAUTH](
+        extra_parameters=nothing, cache_seconds=nothing, request_scheme=nothing, allowed_hosts=nothing
+    )
+
+    assert credential == make[OAUTH]()
