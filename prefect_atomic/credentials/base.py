@@ -5,6 +5,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import httpx
@@ -158,8 +159,10 @@ class Credential(CredentialsBlock, ABC):
 
     def refuse_destination(self, url: httpx.URL) -> None:
         """Raises DestinationError where `allowed_hosts` does not have the host of this URL."""
+        if not self.allowed_hosts:
+            return
         host = url.raw_host.decode()
-        if self.allowed_hosts and not is_allowed(host, self.allowed_hosts):
+        if not is_allowed(host, self.allowed_hosts):
             raise DestinationError(
                 f"{self.title()} may not be used at {host}: its allowed_hosts are {', '.join(self.allowed_hosts)}."
             )
@@ -234,12 +237,18 @@ class TokenCredential(Credential, ABC):
 
     def _seal(self) -> Seal:
         # Every field but the destinations: two credentials that differ in anything else get tokens of their own.
-        values = self.__dict__
-        return seal_for(tuple([_plain(values[name]) for name in type(self).model_fields if name != "allowed_hosts"]))
+        values = map(self.__dict__.__getitem__, _sealed_fields(type(self)))
+        return seal_for(tuple([value if type(value) in _SCALARS else _plain(value) for value in values]))
 
 
+_SCALARS = frozenset({str, int, bool, type(None)})
 _SECRETS = (SecretStr, Secret)
 _CONTAINERS = (dict, list)
+
+
+@cache
+def _sealed_fields(kind: type[Credential]) -> tuple[str, ...]:
+    return tuple(name for name in kind.model_fields if name != "allowed_hosts")
 
 
 def _is_printable(text: str) -> str:
