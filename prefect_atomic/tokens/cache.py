@@ -7,6 +7,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Hashable, Iterator
+from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from threading import Lock, get_ident
 from typing import NamedTuple
@@ -30,6 +31,7 @@ told already and asks again means it: his is a new request.
 """
 
 _HELD_AT_MOST = 4096
+_MARGIN = 5.0
 
 
 class Lookup(NamedTuple):
@@ -58,12 +60,21 @@ class TokenCache:
     Args:
         store: Shared with the other processes.
         lease: How long to wait for another process's fetch before fetching as well, in seconds.
+        patience: The longest that a caller waits, whatever hangs, in seconds: for another process, and for a provider.
         failure_shared_for: How long a failed fetch answers those of this process who come after it, in seconds.
     """
 
-    def __init__(self, store: TokenStore, *, lease: float, failure_shared_for: float = FAILURE_SHARED_FOR) -> None:
+    def __init__(
+        self,
+        store: TokenStore,
+        *,
+        lease: float,
+        patience: float = 3600,
+        failure_shared_for: float = FAILURE_SHARED_FOR,
+    ) -> None:
         self._store = store
         self._lease = lease
+        self._patience = patience
         self._failure_shared_for = failure_shared_for
         self._failed: dict[str, _Failed] = {}
         self._held: dict[str, _Held] = {}
@@ -88,9 +99,11 @@ class TokenCache:
                 return Lookup(token, minted=False)
             flight, is_ours = self._flights.join(seal.name, lambda: self._fetch(seal, mint, rejected, caller))
             try:
-                lookup = flight.result()
+                lookup = flight.result(self._patience)
             except CredentialError as error:
                 raise self._told(seal, caller, error) from None
+            except TimeoutError:
+                raise self._overdue(seal, flight) from None
             if is_ours or _answers(lookup, rejected):
                 return lookup
 
@@ -102,9 +115,11 @@ class TokenCache:
                 return Lookup(token, minted=False)
             flight, is_ours = self._flights.join(seal.name, lambda: self._fetch(seal, mint, rejected, caller))
             try:
-                lookup = await asyncio.wrap_future(flight)
+                lookup = await asyncio.wait_for(asyncio.wrap_future(flight), self._patience)
             except CredentialError as error:
                 raise self._told(seal, caller, error) from None
+            except TimeoutError:
+                raise self._overdue(seal, flight) from None
             if is_ours or _answers(lookup, rejected):
                 return lookup
 
@@ -162,6 +177,15 @@ class TokenCache:
         with self._holding:
             self._failed = {name: failed for name, failed in self._failed.items() if self._is_recent(failed)}
             self._failed[seal.name] = _Failed(_again(error), time.monotonic(), set())
+
+    def _overdue(self, seal: Seal, flight: Future[Lookup]) -> CredentialError:
+        # A provider whose answer drips in, byte by byte, passes every timeout there is.
+        self._flights.give_up(seal.name, flight)
+        return CredentialError(
+            f"A token request has not ended within {self._patience:g} seconds; its provider answers too slowly, or the "
+            "token store hangs.",
+            transient=True,
+        )
 
     def _told(self, seal: Seal, caller: Hashable, error: CredentialError) -> CredentialError:
         """The error for one of those who waited, of whom it is noted that he got it."""
@@ -252,7 +276,9 @@ class _SharedCache:
             if self._cache is None:
                 kind = settings().token_store.get_secret_value()
                 store = FileStore(token_folder()) if kind == "file" else MemoryStore()
-                self._cache = TokenCache(store, lease=settings().token_lease)
+                lease = settings().token_lease
+                patience = lease + settings().token_request_timeout + _MARGIN
+                self._cache = TokenCache(store, lease=lease, patience=patience)
             return self._cache
 
 

@@ -39,6 +39,10 @@ class Flights(Generic[R]):
         self._fly(key, flight, fetch)
         return flight, True
 
+    def give_up(self, key: Hashable, flight: Future[R]) -> None:
+        """Has the next caller start a new flight; this one flies on, and nobody waits for it."""
+        self._land(key, flight)
+
     def _fly(self, key: Hashable, flight: Future[R], fetch: Callable[[], R]) -> None:
         try:
             result = fetch()

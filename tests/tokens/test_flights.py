@@ -243,3 +243,16 @@ def test_memory_is_bounded_and_the_latest_stay(provider, monkeypatch):
         cache.get(seal_for((n,)), provider.mint)
 
     assert 200 + 136 <= provider.calls < 400
+
+
+def test_nobody_waits_for_ever_for_a_provider_that_never_ends(new_cache, seal, provider):
+    cache = new_cache(patience=0.01)
+    provider.may_answer.clear()
+    try:
+        with pytest.raises(CredentialError, match="has not ended within") as overdue:
+            cache.get(seal, provider.mint)
+        assert overdue.value.transient
+        with pytest.raises(CredentialError, match="has not ended within"):
+            asyncio.run(cache.aget(seal, provider.mint))
+    finally:
+        provider.may_answer.set()
