@@ -101,7 +101,7 @@ class PrefectServer:
         self.results.mkdir()
         self.program.__enter__()
         try:
-            wait_until(self._is_up, "the Prefect server answers", timeout=90, explain=self.program.said)
+            wait_until(self._is_up, "the Prefect server answers", timeout=180, explain=self.program.said)
         except BaseException:
             self.__exit__(None, None, None)
             raise
@@ -174,7 +174,7 @@ class PrefectServer:
             ):
                 yield self
 
-    def run(self, *command: str, timeout: float = 60, **extra: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *command: str, timeout: float = 180, **extra: str) -> subprocess.CompletedProcess[str]:
         """Runs a program that works with this server, to its end; its output and errors are in `stdout`."""
         return subprocess.run(
             command,
@@ -195,7 +195,7 @@ class PrefectServer:
         command += ["--name", f"worker-of-{pool}", "--limit", "4"]
         return Program(command, self.client_environment(**extra), self.folder / f"worker-{pool}.log")
 
-    def wait_for_run(self, flow_run_id: Any, *, explain: Callable[[], str] = str, timeout: float = 90) -> Any:
+    def wait_for_run(self, flow_run_id: Any, *, explain: Callable[[], str] = str, timeout: float = 240) -> Any:
         """The flow run as the API has it, once it has ended."""
 
         def ended() -> Any:

@@ -66,7 +66,6 @@ def test_a_type_says_what_it_is(prefect_api: PrefectServer, credentials: dict[st
         assert kind["name"].startswith("Atomic ")
         assert kind["description"]
         assert kind["code_example"]
-        assert kind["logo_url"].startswith("https://")
         assert kind["documentation_url"].startswith("https://")
 
 

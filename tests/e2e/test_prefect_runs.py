@@ -313,7 +313,7 @@ def test_a_schedule_starts_the_flow(
         "scheduled", work_pool_name="runs-pool", parameters=parameters, interval=5
     ).apply()
     try:
-        wait_until(lambda: api.requests, "the schedule starts the flow", timeout=90, explain=worker.said, every=0.5)
+        wait_until(lambda: api.requests, "the schedule starts the flow", timeout=240, explain=worker.said, every=0.5)
     finally:
         prefect_api.client.delete(f"deployments/{identifier}").raise_for_status()
     request = api.requests[0]
@@ -385,7 +385,7 @@ def test_a_delayed_task_is_run_by_a_task_worker(prefect_api: PrefectServer, basi
         log = prefect_api.folder / "task-worker.log"
         with Program([sys.executable, "-c", program], prefect_api.client_environment(), log) as task_worker:
             future = send_request.delay("GET", f"{api.url}/delayed", credential="atomic-basic-auth/runs")
-            wait_until(lambda: api.requests, "the task worker sends it", timeout=60, explain=task_worker.said)
+            wait_until(lambda: api.requests, "the task worker sends it", timeout=180, explain=task_worker.said)
             wait_until(
                 lambda: future.state.is_completed() or _refreshed(future), "the run ends", explain=task_worker.said
             )
