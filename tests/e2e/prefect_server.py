@@ -226,7 +226,7 @@ class PrefectServer:
 
 
 def wait_until(
-    what: Callable[[], T], says: str, *, timeout: float = 30, explain: Callable[[], str] = str, every: float = 0.2
+    what: Callable[[], T], says: str, *, timeout: float = 180, explain: Callable[[], str] = str, every: float = 0.2
 ) -> T:
     """What a function returns, once that is true."""
     end = time.monotonic() + timeout

@@ -40,6 +40,7 @@ from tests.e2e.servers.faulty import Answer, FaultServer
 
 pytestmark = [
     pytest.mark.prefect_server,
+    pytest.mark.timeout(600),  # seconds each; more where the machine has other work
     # Prefect leaves the sockets of its own clients to the garbage collector.
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
