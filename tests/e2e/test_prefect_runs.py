@@ -6,6 +6,7 @@ import json
 import pickle
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from prefect.client.orchestration import get_client
 from prefect.deployments import run_deployment
 from prefect.exceptions import ParameterTypeError, PrefectHTTPStatusError
 from prefect.filesystems import LocalFileSystem
+from prefect.schedules import Interval
 from prefect.serializers import JSONSerializer, PickleSerializer
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.task_runners import ProcessPoolTaskRunner, ThreadPoolTaskRunner
@@ -310,13 +312,19 @@ def test_a_schedule_starts_the_flow(
 
     parameters = {"method": "GET", "url": f"{api.url}/scheduled", "credential": "atomic-basic-auth/runs"}
     source: Any = send_request_flow.from_source(str(PROJECT), "flows/send_request.py:send_request_flow")
+    # Due once, in a moment: a schedule of every few seconds would keep the server busy for the tests after this one.
+    soon = Interval(timedelta(hours=12), anchor_date=datetime.now(UTC) + timedelta(seconds=10))
     identifier = source.to_deployment(
-        "scheduled", work_pool_name="runs-pool", parameters=parameters, interval=5
+        "scheduled", work_pool_name="runs-pool", parameters=parameters, schedule=soon
     ).apply()
     try:
         wait_until(lambda: api.requests, "the schedule starts the flow", timeout=240, explain=worker.said, every=0.5)
     finally:
-        prefect_api.client.delete(f"deployments/{identifier}").raise_for_status()
+        wait_until(
+            lambda: prefect_api.client.delete(f"deployments/{identifier}").status_code in (204, 404),
+            "the deployment is deleted",
+            every=1,
+        )
     request = api.requests[0]
     assert (request.path, request.header("Authorization")) == ("/scheduled", BASIC)
 
