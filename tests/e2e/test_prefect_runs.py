@@ -125,17 +125,19 @@ def test_a_run_is_named_after_method_and_host(basic: BasicAuth, api: FaultServer
         ]
         return [str(state.state_details.task_run_id) for state in states]
 
-    names = []
-    for identifier in named():
-        run: Any = wait_until(lambda identifier=identifier: _run_or_none(basic, identifier), "the run is recorded")  # type: ignore[misc]
-        names.append(run.name)
-    assert names == ["GET 127.0.0.1", "POST nowhere"]
+    for identifier, name in zip(named(), ["GET 127.0.0.1", "POST nowhere"], strict=True):
+        # A run is recorded first and named then.
+        wait_until(
+            lambda identifier=identifier, name=name: _name_or_none(identifier) == name,  # type: ignore[misc]
+            f"the run is named {name}",
+            timeout=60,
+        )
 
 
-def _run_or_none(_: BasicAuth, identifier: str) -> Any:
+def _name_or_none(identifier: str) -> str | None:
     with get_client(sync_client=True) as client:
         try:
-            return client.read_task_run(identifier)  # type: ignore[arg-type]
+            return client.read_task_run(identifier).name  # type: ignore[arg-type]
         except Exception:  # noqa: BLE001 - runs are recorded a moment later
             return None
 
