@@ -238,7 +238,7 @@ class TokenCache:
                 held.enter_context(self._store.lock(seal.name, self._lease))
             except TimeoutError:
                 logger.warning("Waited %g s for another process to get a token; asking for one too.", self._lease)
-            except (OSError, NotImplementedError) as error:
+            except (OSError, NotImplementedError) as error:  # filelock: a file system without locks has none to give
                 self._warn(error)
             yield
 
