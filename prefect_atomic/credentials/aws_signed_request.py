@@ -1,7 +1,6 @@
 """AWS Signature Version 4, in a header or in the query."""
 
 import hashlib
-from datetime import UTC, datetime
 from typing import Literal
 
 import httpx
@@ -9,17 +8,18 @@ from pydantic import Field, SecretStr, field_validator
 
 from prefect_atomic.credentials.auth import was_sent
 from prefect_atomic.credentials.base import AllowedHosts, Credential, now
-from prefect_atomic.credentials.sigv4 import UNSIGNED_PAYLOAD, Keys, Scope, is_s3, sign, strict
+from prefect_atomic.credentials.sigv4 import EMPTY_PAYLOAD_HASH, UNSIGNED_PAYLOAD, Keys, Scope, is_s3, sign, strict
 from prefect_atomic.transport import set_target, target_of
 
-_PROOF_HEADERS = frozenset({"authorization", "x-amz-date", "x-amz-security-token", "x-amz-content-sha256"})
+_PROOF_HEADERS = frozenset({b"authorization", b"x-amz-date", b"x-amz-security-token", b"x-amz-content-sha256"})
 _PROOF_PARAMETERS = frozenset(
     f"x-amz-{name}".encode()
     for name in ("algorithm", "credential", "date", "expires", "signedheaders", "signature", "security-token")
 )
 # What a proxy may add or change on the way; a signature over it would not survive.
-_UNSIGNED = frozenset(
-    {"accept", "accept-encoding", "connection", "content-length", "expect", "te", "transfer-encoding", "user-agent"}
+_UNSIGNED = _PROOF_HEADERS.union(
+    b"accept accept-encoding baggage connection content-length expect te traceparent tracestate transfer-encoding "
+    b"upgrade user-agent x-amzn-trace-id".split()
 )
 
 
@@ -76,18 +76,19 @@ class AWSSignedRequest(Credential):
         return not is_s3(self.service)  # S3 takes a body that is not hashed, and so one too large to hold
 
     def _prove(self, request: httpx.Request) -> None:
-        session_token = self.session_token.get_secret_value() if self.session_token else None
-        plain = request.headers.multi_items()
+        headers = [(name.lower(), value) for name, value in request.headers.raw]
         declared = None
-        if old := [name for name, _ in plain if name in _PROOF_HEADERS]:
+        if old := [name for name, _ in headers if name in _PROOF_HEADERS]:
             # Some services, such as OpenSearch Serverless, want the payload's hash sent: who sends it has it signed.
             declared = None if self.sign_query else request.headers.get("x-amz-content-sha256")
-            for name in old:  # of an earlier attempt
-                request.headers.pop(name, None)
-        target, proof = sign(
+            for stale in old:  # of an earlier attempt
+                request.headers.pop(stale.decode(), None)
+        session_token = self.session_token.get_secret_value() if self.session_token else None
+        target = target_of(request)
+        signed = sign(
             request.method,
-            strict(_without_proof(target_of(request)), service=self.service),
-            [(name, value) for name, value in plain if name not in _UNSIGNED and name not in _PROOF_HEADERS],
+            strict(_without_proof(target), service=self.service),
+            [pair for pair in headers if pair[0] not in _UNSIGNED],
             declared or self._payload_hash(request),
             keys=Keys(self.access_key_id, self.secret_access_key.get_secret_value(), session_token),
             scope=Scope.of(
@@ -96,20 +97,19 @@ class AWSSignedRequest(Credential):
                 self.expires_in if self.sign_query else None,
                 sends_payload_hash=declared is not None,
             ),
-            moment=datetime.fromtimestamp(now(), UTC),
+            moment=now(),
         )
-        set_target(request, target)
-        for name, value in proof:
+        if signed.target is not target:
+            set_target(request, signed.target)
+        for name, value in signed.headers:
             request.headers[name] = value
-        if session_token:
-            was_sent(request, session_token)
-        if self.sign_query:
-            was_sent(request, target.rpartition(b"X-Amz-Signature=")[2].decode())
+        was_sent(request, signed.signature, *([session_token] if session_token else ()))
 
     def _payload_hash(self, request: httpx.Request) -> str:
         if is_s3(self.service) and (self.sign_query or not isinstance(request.stream, httpx.ByteStream)):
             return UNSIGNED_PAYLOAD
-        return hashlib.sha256(request.read()).hexdigest()
+        body = request.read()
+        return hashlib.sha256(body).hexdigest() if body else EMPTY_PAYLOAD_HASH
 
 
 def _is_one_word(text: str) -> bool:

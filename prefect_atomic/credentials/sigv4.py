@@ -1,18 +1,27 @@
-"""AWS Signature Version 4, with AWS's own signer, over the bytes that are sent."""
+"""AWS Signature Version 4, over the bytes that are sent.
+
+Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
+"""
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import re
+import time
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
-from functools import cache, lru_cache
-from typing import Any, NamedTuple
+from functools import lru_cache
+from typing import NamedTuple
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
+EMPTY_PAYLOAD_HASH = hashlib.sha256().hexdigest()
 
+_ALGORITHM = "AWS4-HMAC-SHA256"
 _S3 = frozenset({"s3", "s3express", "s3-object-lambda", "s3-outposts"})
 _PLAIN = re.compile(rb"[A-Za-z0-9\-_.~/]*(?:\?(?:[A-Za-z0-9\-_.~&]|=(?![^&=]*=))*)?")
+_PLAIN_PATH = re.compile(rb"[A-Za-z0-9\-_.~/]*")
 _STRICT_PATH = re.compile(rb"(?:[A-Za-z0-9\-_.~/]|%[0-9A-F]{2})*")
 _STRICT_QUERY = re.compile(rb"(?:[A-Za-z0-9\-_.~&]|%[0-9A-F]{2}|=(?![^&=]*=))*")  # a second = is part of a value
 _NEEDLESS_ESCAPE = re.compile(rb"%(?:2D|2E|5F|7E|3[0-9]|[46][1-9A-F]|[57][0-9A])")
@@ -64,6 +73,14 @@ class Scope:
         )
 
 
+class Signed(NamedTuple):
+    """A signature, and where it goes: into the target or into the headers that are added."""
+
+    signature: str
+    target: bytes
+    headers: list[tuple[str, str]]
+
+
 def is_s3(service: str) -> bool:
     return service in _S3
 
@@ -71,13 +88,13 @@ def is_s3(service: str) -> bool:
 def sign(
     method: str,
     target: bytes,
-    headers: list[tuple[str, str]],
+    headers: Iterable[tuple[bytes, bytes]],
     payload_hash: str,
     *,
     keys: Keys,
     scope: Scope,
-    moment: datetime,
-) -> tuple[bytes, list[tuple[str, str]]]:
+    moment: float,
+) -> Signed:
     """Signs a request.
 
     Args:
@@ -87,29 +104,48 @@ def sign(
         payload_hash: The SHA-256 of the body in hex, or `UNSIGNED-PAYLOAD`.
         keys: Of who signs.
         scope: What the signature is for.
-        moment: Now, in UTC.
-
-    Returns:
-        The target, and the headers that the signer adds; the signature is in one of the two.
+        moment: Now, in seconds since the epoch.
     """
-    crt = _crt()
-    request = crt.request(method, target.decode("utf-8", "surrogateescape"), crt.headers(headers))
-    config = crt.config(
-        algorithm=crt.v4,
-        signature_type=crt.in_headers if scope.expires_in is None else crt.in_query,
-        credentials_provider=_provider(keys),
-        region=scope.region,
-        service=scope.service,
-        date=moment,
-        use_double_uri_encode=not scope.encodes_once,
-        should_normalize_uri_path=scope.normalizes,
-        signed_body_value=payload_hash,
-        signed_body_header_type=crt.hash_is_sent if scope.sends_payload_hash else crt.hash_is_not_sent,
-        expiration_in_seconds=scope.expires_in,
-        omit_session_token=scope.omits_session_token,
+    stamp = _stamp(int(moment))
+    day = _day_of(keys, scope.region, scope.service, stamp[:8])
+    path, _, query = target.partition(b"?")
+    added: list[tuple[str, str]] = []
+    if scope.expires_in is None:
+        added.append(("X-Amz-Date", stamp))
+        if scope.sends_payload_hash:
+            added.append(("X-Amz-Content-Sha256", payload_hash))
+    session = [("X-Amz-Security-Token", keys.session_token)] if keys.session_token else []
+    signed = added if scope.omits_session_token else added + session
+    if scope.expires_in is None:
+        names, lines = _canonical_headers([*headers, *[(name.encode(), value.encode()) for name, value in signed]])
+    else:
+        names, lines = _canonical_headers(headers)
+        parameters = [
+            ("X-Amz-Algorithm", _ALGORITHM),
+            ("X-Amz-Credential", day.credential),
+            ("X-Amz-Date", stamp),
+            ("X-Amz-Expires", str(scope.expires_in)),
+            ("X-Amz-SignedHeaders", names.decode()),
+            *signed,
+        ]
+        query = b"&".join(([query] if query else []) + [_parameter(*pair) for pair in parameters])
+    canonical = b"%b\n%b\n%b\n%b\n%b\n%b" % (
+        method.encode(),
+        _canonical_path(path, scope),
+        _canonical_query(query),
+        lines,
+        names,
+        payload_hash.encode(),
     )
-    crt.sign(request, config).result()
-    return request.path.encode("utf-8", "surrogateescape"), list(request.headers)[len(headers) :]
+    text = f"{_ALGORITHM}\n{stamp}\n{day.scope}\n{hashlib.sha256(canonical).hexdigest()}"
+    mac = day.mac.copy()
+    mac.update(text.encode())
+    signature = mac.hexdigest()
+    if scope.expires_in is None:
+        proof = f"{_ALGORITHM} Credential={day.credential}, SignedHeaders={names.decode()}, Signature={signature}"
+        return Signed(signature, target, [*added, *session, ("Authorization", proof)])
+    last = [*(session if scope.omits_session_token else []), ("X-Amz-Signature", signature)]
+    return Signed(signature, b"&".join([b"%b?%b" % (path, query), *[_parameter(*pair) for pair in last]]), [])
 
 
 def strict(target: bytes, *, service: str) -> bytes:
@@ -141,39 +177,67 @@ def _strict_text(text: bytes) -> bytes:
     return quote_from_bytes(unquote_to_bytes(text), safe="~").encode()
 
 
-class _Crt(NamedTuple):
-    """What is needed of awscrt; looking its enumerations up costs as much as the signature."""
-
-    request: Any
-    headers: Any
-    config: Any
-    provider: Any
-    sign: Any
-    v4: Any
-    in_headers: Any
-    in_query: Any
-    hash_is_sent: Any
-    hash_is_not_sent: Any
+def _parameter(name: str, value: str) -> bytes:
+    return f"{name}={quote_from_bytes(value.encode(), safe='~')}".encode()
 
 
-@cache
-def _crt() -> _Crt:
-    from awscrt import auth, http  # 130 ms, and only a signature needs it
-
-    return _Crt(
-        request=http.HttpRequest,
-        headers=http.HttpHeaders,
-        config=auth.AwsSigningConfig,
-        provider=auth.AwsCredentialsProvider,
-        sign=auth.aws_sign_request,
-        v4=auth.AwsSigningAlgorithm.V4,
-        in_headers=auth.AwsSignatureType.HTTP_REQUEST_HEADERS,
-        in_query=auth.AwsSignatureType.HTTP_REQUEST_QUERY_PARAMS,
-        hash_is_sent=auth.AwsSignedBodyHeaderType.X_AMZ_CONTENT_SHA_256,
-        hash_is_not_sent=auth.AwsSignedBodyHeaderType.NONE,
-    )
+def _canonical_headers(headers: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, bytes]:
+    """The names that are signed, and a line for each."""
+    values: dict[bytes, bytes] = {}
+    for name, value in headers:
+        name, value = name.lower(), value.strip()
+        if b"  " in value:
+            value = re.sub(rb" +", b" ", value)
+        values[name] = values[name] + b"," + value if name in values else value
+    names = sorted(values)
+    return b";".join(names), b"".join([b"%b:%b\n" % (name, values[name]) for name in names])
 
 
-@lru_cache(maxsize=64)
-def _provider(keys: Keys) -> Any:
-    return _crt().provider.new_static(keys.access_key_id, keys.secret_access_key, keys.session_token)
+def _canonical_path(path: bytes, scope: Scope) -> bytes:
+    if scope.normalizes and (b"//" in path or b"/." in path):
+        path = _normalized(path)
+    if not scope.encodes_once and not _PLAIN_PATH.fullmatch(path):
+        path = quote_from_bytes(path, safe="/~").encode()
+    return path or b"/"
+
+
+def _normalized(path: bytes) -> bytes:
+    """The path without empty and dot segments (RFC 3986, section 5.2.4)."""
+    kept: list[bytes] = []
+    for segment in path.split(b"/"):
+        if segment == b"..":
+            del kept[-1:]
+        elif segment not in (b"", b"."):
+            kept.append(segment)
+    return b"/" + b"/".join(kept) + (b"/" if kept and path.endswith(b"/") else b"")
+
+
+def _canonical_query(query: bytes) -> bytes:
+    if not query:
+        return b""
+    pairs = [pair.partition(b"=")[::2] for pair in query.split(b"&") if pair]
+    if not _STRICT_QUERY.fullmatch(query):
+        pairs = [(_strict_text(name), _strict_text(value)) for name, value in pairs]
+    return b"&".join([b"%b=%b" % pair for pair in sorted(pairs)])
+
+
+@lru_cache(maxsize=8)
+def _stamp(second: int) -> str:
+    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(second))
+
+
+class _Day(NamedTuple):
+    """What is the same for every signature of a day."""
+
+    scope: str
+    credential: str
+    mac: hmac.HMAC
+
+
+@lru_cache(maxsize=256)
+def _day_of(keys: Keys, region: str, service: str, date: str) -> _Day:
+    scope = f"{date}/{region}/{service}/aws4_request"
+    key = f"AWS4{keys.secret_access_key}".encode()
+    for part in (date, region, service, "aws4_request"):
+        key = hmac.digest(key, part.encode(), "sha256")
+    return _Day(scope, f"{keys.access_key_id}/{scope}", hmac.new(key, digestmod="sha256"))

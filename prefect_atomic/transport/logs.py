@@ -39,14 +39,15 @@ _request_is_ours: ContextVar[bool] = ContextVar("prefect_atomic_request_is_ours"
 def hide_in_logs(secrets: Iterable[str]) -> None:
     """Masks these in the loggers of the HTTP libraries from now on; the latest few hundred are remembered."""
     global _snapshot
-    new = [secret for secret in secrets if secret not in _secrets]
-    if not new:
-        return
     with _lock:
-        _secrets.update(dict.fromkeys(new))
-        while len(_secrets) > _REMEMBERED_AT_MOST:
-            _secrets.popitem(last=False)
-        _snapshot = tuple(_secrets)
+        before = len(_secrets)
+        for secret in secrets:
+            _secrets[secret] = None
+            _secrets.move_to_end(secret)  # what is in use is not the oldest
+        if len(_secrets) > before:
+            while len(_secrets) > _REMEMBERED_AT_MOST:
+                _secrets.popitem(last=False)
+            _snapshot = tuple(_secrets)
 
 
 @contextmanager

@@ -511,6 +511,8 @@ def secrets_sent(servers: Servers) -> dict[str, str]:
                 found[f"JWT signature {proof[-12:]}"] = proof.rpartition(".")[2]
             elif scheme in ("Bearer", "Basic"):
                 found[f"{scheme} {proof[:12]}…"] = proof
+            elif signature := proof.partition("Signature=")[2]:
+                found[f"AWS signature {signature[:12]}…"] = signature
         for text in (request.query, request.body.decode("latin-1")):
             for match in re.finditer(r"X-Amz-Signature=([0-9a-f]{64})|assertion=[\w-]+\.[\w-]+\.([\w-]{80,})", text):
                 found[f"proof in a query or form {match[0][:30]}…"] = match[1] or match[2]

@@ -296,6 +296,22 @@ def test_a_retry_and_a_redirect_are_signed_again(recorder: FaultServer) -> None:
         assert_signed(request, "s3", SESSION)
 
 
+@pytest.mark.parametrize("sign_query", [False, True], ids=["header", "query"])
+def test_a_signature_that_is_echoed_is_masked(recorder: FaultServer, sign_query: bool) -> None:
+    """It is good for minutes, for whoever reads the answer."""
+    recorder.reset()
+    recorder.handler = lambda sent: Answer(body=sent.raw)
+
+    answer = send_request.fn(
+        "GET", f"http://127.0.0.1:{recorder.port}/", credential=signing("sts", session=True, sign_query=sign_query)
+    )
+
+    signature = proof_of(recorder.requests[0], "sts").signature
+    assert len(signature) == 64
+    assert signature not in answer.text
+    assert SESSION not in answer.text
+
+
 # -- Swift --------------------------------------------------------------------------------------------------------
 
 

@@ -162,6 +162,14 @@ def test_more_secrets_than_are_remembered_do_not_fill_the_memory():
     assert "secret-1999" in logs._snapshot
 
 
+def test_a_secret_in_use_is_not_forgotten_for_the_many_that_come_and_go():
+    hide_in_logs(["hunter2-in-use"])
+    for number in range(2000):
+        hide_in_logs(["hunter2-in-use", f"signature-{number}"])
+
+    assert "hunter2-in-use" in logs._snapshot
+
+
 def test_where_a_redirect_leads_is_shown_without_its_secrets(send, server):
     server.script([Answer(302, [("Location", "https://me:hunter2@example.com/?code=hunter2#t=hunter2")])])
 
