@@ -38,6 +38,14 @@ class RequestError(AtomicError, ValueError):
     """The arguments do not make a request; nothing was sent."""
 
 
+class OutboxError(AtomicError):
+    """A webhook event cannot be stored, so it was not sent; or what is stored cannot be read."""
+
+
+class SignatureError(AtomicError):
+    """A webhook was not signed with the secret, or was changed or delayed on the way."""
+
+
 class TransportError(AtomicError):
     """No complete answer arrived: refused, timed out, cut off, or TLS failed."""
 

@@ -6,23 +6,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import httpx
 from prefect.blocks.abstract import CredentialsBlock
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    Secret,
-    SecretStr,
-    ValidationError,
-    model_validator,
-)
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Secret, SecretStr
 
 from prefect_atomic.credentials.auth import ProofAuth, TokenAuth, was_sent
+from prefect_atomic.credentials.guarded_block import GuardedBlock
 from prefect_atomic.errors import DestinationError
 from prefect_atomic.tokens import Lookup, Seal, Token, seal_for, shared_cache
 from prefect_atomic.transport.clients import tls_context
@@ -61,58 +52,14 @@ class CredentialCheck(BaseModel):
     allowed_hosts: tuple[str, ...] = ()
 
 
-class Credential(CredentialsBlock, ABC):
+class Credential(GuardedBlock, CredentialsBlock, ABC):
     """What all credentials have in common. A subclass says how it proves itself, in `_prove`."""
 
     if TYPE_CHECKING:  # declared by each class, after its own fields: forms show fields in this order
         kind: str
         allowed_hosts: list[str]
 
-    # pydantic quotes the input it refuses, and the input is often a secret in the wrong place.
-    model_config = ConfigDict(hide_input_in_errors=True)
-
-    @classmethod
-    def __dispatch_key__(cls) -> str | None:
-        # The key is the slug. Prefect would make the whole JSON schema to find it, twice, for each class at import.
-        return cls.get_block_type_slug()
-
-    @model_validator(mode="before")
-    @classmethod
-    def _drop_blanks_and_refuse_strangers(cls, values: Any) -> Any:
-        if isinstance(values, str):  # the slug, where a flow's parameter is of a credential's type
-            raise ValueError(
-                'is text, not a credential: give a saved one as {"$ref": {"block_document_slug": "TYPE/NAME"}}'
-            )
-        if not isinstance(values, dict):
-            return values
-        kind = cls.model_fields["kind"].default
-        if values.get("kind", kind) != kind:  # one line for each class that a union tried in vain
-            raise ValueError(f"this is a credential of another kind than {kind}")
-        if any(isinstance(value, str) and _is_mask(value) for value in values.values()):
-            raise ValueError(_MASKED)  # before anything else is found wrong with it
-        strangers = values.keys() - cls.model_fields.keys() - {"block_type_slug"}
-        if strangers:  # Prefect keeps unknown fields, in the clear: a misspelt `session_token` would show its secret
-            raise ValueError(
-                f"{', '.join(sorted(strangers))}: no such field; is it misspelt, or from a newer prefect-atomic?"
-            )
-        # An empty field of a form means that nothing was entered.
-        return {
-            name: value
-            for name, value in values.items()
-            if not (value in ("", None) and name in cls.model_fields and not cls.model_fields[name].is_required())
-        }
-
-    @model_validator(mode="after")
-    def _refuse_masks(self) -> Self:
-        if any(_is_mask(secret) for secret in self._own_secrets()):
-            raise ValueError(_MASKED)
-        return self
-
-    def __init__(self, *args: Any, **fields: Any) -> None:
-        try:
-            super().__init__(*args, **fields)
-        except ValidationError as error:
-            raise _without_input(error) from None
+    _noun: ClassVar[str] = "a credential"
 
     @abstractmethod
     def _prove(self, request: httpx.Request) -> None:
@@ -170,18 +117,6 @@ class Credential(CredentialsBlock, ABC):
     def known_secrets(self) -> tuple[str, ...]:
         """Everything of this credential that nobody may read, for those who scrub texts."""
         return tuple(part for secret in self._own_secrets() for part in _parts(secret))
-
-    def title(self) -> str:
-        """What to call it in a message: its class, and the name it is saved under."""
-        name = self._block_document_name
-        return f"{type(self).__name__} {name!r}" if name else type(self).__name__
-
-    def _own_secrets(self) -> Iterable[str]:
-        for name in type(self).model_fields:
-            value = getattr(self, name)
-            if isinstance(value, SecretStr | Secret):
-                plain = value.get_secret_value()
-                yield from (str(item) for item in plain.values()) if isinstance(plain, dict) else (plain,)
 
     def _described(self, token: Token | None) -> CredentialCheck:
         scope = token.attributes.get("scope", "") if token else ""
@@ -272,25 +207,6 @@ PrintableSecret = Annotated[SecretStr, AfterValidator(_is_printable_secret)]
 def now() -> float:
     """Seconds since the epoch, on the clock that all hosts share."""
     return time.time()
-
-
-def _without_input(error: ValidationError) -> ValidationError:
-    """The same error without the input: its text hides that, but a flow run's persisted failure is a pickle."""
-    lines: list[InitErrorDetails] = [
-        {"type": PydanticCustomError(line["type"], line["msg"]), "loc": line["loc"], "input": None}
-        for line in error.errors(include_url=False, include_context=False, include_input=False)
-    ]
-    return ValidationError.from_exception_data(error.title, lines, hide_input=True)
-
-
-_MASKED = (
-    "a secret consists of asterisks: Prefect masked it on the way here. Give the credential as its slug, or as "
-    '{"$ref": {"block_document_slug": "TYPE/NAME"}}'
-)
-
-
-def _is_mask(secret: str) -> bool:
-    return len(secret) >= 8 and not secret.strip("*")
 
 
 def _plain(value: Any) -> str | int | float | None:

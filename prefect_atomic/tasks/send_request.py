@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 import httpx
-from prefect.blocks.core import Block
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import task_run
 from prefect.tasks import task
 
 from prefect_atomic.credentials import Credential
 from prefect_atomic.errors import CredentialError
+from prefect_atomic.tasks.saved import Saved
 from prefect_atomic.transport import MAX_RESPONSE_BYTES, Policy, Response, Retry, asend, outgoing, send
 from prefect_atomic.transport.request import Content, HeaderFields, Params, Timeout
 
@@ -130,7 +129,7 @@ async def asend_request(
 
 
 _NEVER = Retry(attempts=1)
-_SLUG = re.compile("[a-z0-9-]+/[a-z0-9-]+")  # what Prefect allows in the slug of a type and the name of a block
+_CREDENTIALS = Saved("credential", "atomic-basic-auth/crm", CredentialError)
 
 
 def resolve(credential: Credential | str | None) -> Credential | None:
@@ -139,52 +138,15 @@ def resolve(credential: Credential | str | None) -> Credential | None:
     Raises:
         CredentialError: There is no such block, or it is no credential.
     """
-    if isinstance(credential, str):
-        slug = _checked(credential)
-        try:
-            loaded: object = Block.load(slug, _sync=True)  # type: ignore[call-arg]  # hidden by Prefect's dispatch
-        except Exception as error:  # noqa: BLE001 - Prefect raises many kinds, and some quote what was stored
-            raise _not_loaded(slug, error) from None
-        return _checked_kind(loaded)
-    return _checked_kind(credential)
+    return _checked(_CREDENTIALS.load(credential) if isinstance(credential, str) else credential)
 
 
 async def aresolve(credential: Credential | str | None) -> Credential | None:
     """The same as `resolve`, for an event loop."""
-    if isinstance(credential, str):
-        slug = _checked(credential)
-        try:
-            loaded: object = await Block.aload(slug)
-        except Exception as error:  # noqa: BLE001 - as above
-            raise _not_loaded(slug, error) from None
-        return _checked_kind(loaded)
-    return _checked_kind(credential)
+    return _checked(await _CREDENTIALS.aload(credential) if isinstance(credential, str) else credential)
 
 
-def _checked(slug: str) -> str:
-    if not _SLUG.fullmatch(slug):  # not quoted: it may be the secret itself
-        raise CredentialError(
-            "credential: is text, but not the slug of a saved block, which looks like atomic-basic-auth/crm."
-        )
-    return slug
-
-
-def _checked_kind(block: object) -> Credential | None:
+def _checked(block: object) -> Credential | None:
     if block is None or isinstance(block, Credential):
         return block
     raise CredentialError(f"credential: is a {type(block).__name__}, which is no credential of prefect-atomic.")
-
-
-def _not_loaded(slug: str, error: Exception) -> CredentialError:
-    if isinstance(error, httpx.TransportError):
-        return CredentialError(
-            f"credential: {slug!r} could not be loaded, as the Prefect API does not answer.", transient=True
-        )
-    if isinstance(error, ValueError) and "Unable to find" in str(error):
-        return CredentialError(
-            f"credential: there is no saved block {slug!r}; `prefect block ls` lists the ones there are."
-        )
-    return CredentialError(
-        f"credential: {slug!r} could not be loaded ({type(error).__name__}); "
-        f"`prefect block inspect {slug}` shows what is saved."
-    )

@@ -1,0 +1,104 @@
+"""The body of a webhook, shaped by a Jinja2 template: the role that Atomic's JavaScript mapping plays.
+
+A template sees `event` and nothing else. It runs in Jinja2's sandbox, which keeps it from the Python behind the event.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from typing import TYPE_CHECKING, NoReturn
+
+from prefect_atomic.errors import RequestError
+from prefect_atomic.webhooks.event import Event, refuse_if_too_long
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+    from jinja2.sandbox import SandboxedEnvironment
+
+
+def check(template: str) -> None:
+    """Refuses a template that can never make a body.
+
+    Raises:
+        ValueError: It does not parse, or asks for what it cannot get; says where.
+    """
+    from jinja2 import TemplateSyntaxError, meta, nodes
+
+    environment = _environment()
+    try:
+        environment.compile(template)
+        tree = environment.parse(template)
+    except TemplateSyntaxError as error:
+        raise ValueError(f"does not parse: line {error.lineno}: {error.message}") from None
+    for node in tree.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)):
+        raise ValueError(f"line {node.lineno}: a template stands alone; it cannot include or import another")
+    for attribute in tree.find_all(nodes.Getattr):
+        if attribute.attr.startswith("_"):
+            raise ValueError(
+                f"line {attribute.lineno}: {attribute.attr!r} reaches outside of the sandbox; a field of the event by "
+                f'that name is event["{attribute.attr}"]'
+            )
+    if unknown := meta.find_undeclared_variables(tree) - environment.globals.keys() - {"event"}:
+        raise ValueError(
+            f"{', '.join(sorted(unknown))}: is not known; a template sees `event`, as in {{{{ event.type | tojson }}}}"
+        )
+
+
+def render(template: str, event: Event) -> bytes:
+    """The body that a template makes of an event, as it is sent.
+
+    Raises:
+        RequestError: It makes none, or no JSON; says where, and quotes nothing of the event.
+    """
+    from jinja2 import TemplateError
+
+    try:
+        text = _compiled(template).render(event=event).strip()
+    except TemplateError as error:  # an undefined name, or the sandbox
+        raise RequestError(f"body_template: {error.message}{_line(error)}.") from None
+    except Exception as error:  # noqa: BLE001 - a filter may raise anything, and its text may quote the event
+        raise RequestError(f"body_template: fails with a {type(error).__name__}{_line(error)}.") from None
+    try:
+        json.loads(text, parse_constant=_refuse_constant)
+        body = text.encode()
+    except RecursionError:
+        raise RequestError("body_template: yields JSON that is nested too deeply.") from None
+    except ValueError as error:
+        why = (
+            f"{error.msg}, line {error.lineno} of what it yields" if isinstance(error, json.JSONDecodeError) else error
+        )
+        raise RequestError(
+            f"body_template: does not yield JSON ({why}); write values with the filter tojson, such as "
+            "{{ event.type | tojson }}."
+        ) from None
+    refuse_if_too_long(body, "body_template")
+    return body
+
+
+def _environment() -> SandboxedEnvironment:
+    from jinja2 import StrictUndefined
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    # A name that is not there is an error: an empty text in its place would be sent as if it were the truth.
+    environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined)
+    environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False}
+    return environment
+
+
+@lru_cache(maxsize=64)
+def _compiled(template: str) -> Template:
+    return _environment().from_string(template)
+
+
+def _line(error: BaseException) -> str:
+    trace, line = error.__traceback__, 0
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == "<template>":
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return f" (line {line})" if line else ""
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is none of its values")
