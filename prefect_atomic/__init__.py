@@ -16,12 +16,23 @@ from prefect_atomic.errors import (
     AtomicError,
     CredentialError,
     DestinationError,
+    OutboxError,
     RequestError,
     ResponseError,
+    SignatureError,
     TransportError,
 )
 from prefect_atomic.tasks import asend_request, is_transient, send_request
 from prefect_atomic.transport import Response, Retry, instant_retries
+from prefect_atomic.webhooks import (
+    Delivery,
+    Redelivery,
+    WebhookSubscription,
+    awebhook,
+    redeliver,
+    verify_webhook,
+    webhook,
+)
 
 __version__ = "0.1.0"
 
@@ -34,18 +45,27 @@ __all__ = [
     "CredentialCheck",
     "CredentialError",
     "CustomHeaders",
+    "Delivery",
     "DestinationError",
     "GoogleServiceAccount",
     "KeyPair",
     "OAuthClientCredentials",
+    "OutboxError",
+    "Redelivery",
     "RequestError",
     "Response",
     "ResponseError",
     "Retry",
     "SalesforceData360",
+    "SignatureError",
     "TransportError",
+    "WebhookSubscription",
     "asend_request",
+    "awebhook",
     "instant_retries",
     "is_transient",
+    "redeliver",
     "send_request",
+    "verify_webhook",
+    "webhook",
 ]

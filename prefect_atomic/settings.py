@@ -35,6 +35,11 @@ class AtomicSettings(PrefectBaseSettings):
         description="The longest that others wait for who asks for a token; more than `token_request_timeout`.",
     )
 
+    outbox_path: Path | None = Field(
+        default=None,
+        description="The folder where webhook events wait; by default `atomic/outbox` under PREFECT_HOME.",
+    )
+
     @field_validator("token_store")
     @classmethod
     def _is_a_store_we_have(cls, store: SecretStr) -> SecretStr:
@@ -42,7 +47,7 @@ class AtomicSettings(PrefectBaseSettings):
             raise ValueError("must be `file` or `memory`")
         return store
 
-    @field_validator("token_store_path")
+    @field_validator("token_store_path", "outbox_path")
     @classmethod
     def _is_absolute(cls, path: Path | None) -> Path | None:
         return path and path.expanduser().absolute()  # no shell reads a profile, and a process may change its folder
@@ -68,3 +73,8 @@ def settings() -> AtomicSettings:
 def token_folder() -> Path:
     """The folder of the file store. It follows PREFECT_HOME, so two Prefect homes share no token."""
     return settings().token_store_path or get_current_settings().home / "atomic" / "tokens"
+
+
+def outbox_folder() -> Path:
+    """The folder where the events of subscriptions wait that name no outbox of their own."""
+    return settings().outbox_path or get_current_settings().home / "atomic" / "outbox"

@@ -6,6 +6,7 @@ are the two small drivers that do it.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field
@@ -63,6 +64,8 @@ class Policy:
     raise_for_status: bool = True
     max_response_bytes: int = MAX_RESPONSE_BYTES
     allow_private_networks: bool = True
+    patience: float | None = None
+    """Seconds after which an answer that is still coming in, however steadily, counts as lost."""
 
     def __post_init__(self) -> None:
         limit: object = self.max_response_bytes
@@ -103,7 +106,7 @@ def send(outgoing: Outgoing, proof: Proof | None, policy: Policy) -> Response:
                 sleep(step.seconds)
                 outcome = None
             else:
-                outcome = _receive(client, step, policy.max_response_bytes)
+                outcome = _receive(client, step, policy)
 
 
 async def asend(outgoing: Outgoing, proof: Proof | None, policy: Policy) -> Response:
@@ -124,10 +127,11 @@ async def asend(outgoing: Outgoing, proof: Proof | None, policy: Policy) -> Resp
                 await asleep(step.seconds)
                 outcome = None
             else:
-                outcome = await _areceive(client, step, policy.max_response_bytes)
+                outcome = await _areceive(client, step, policy)
 
 
-def _receive(client: httpx.Client, step: Send, limit: int) -> Outcome:
+def _receive(client: httpx.Client, step: Send, policy: Policy) -> Outcome:
+    limit, ends = policy.max_response_bytes, _end(policy)
     try:
         response = client.send(step.request, auth=step.auth, stream=True, follow_redirects=False)
         try:
@@ -138,6 +142,8 @@ def _receive(client: httpx.Client, step: Send, limit: int) -> Outcome:
                 content += chunk
                 if len(content) > limit:
                     return Received(response, b"", _too_long(limit))
+                if time.monotonic() > ends:
+                    return httpx.ReadTimeout("its end did not come")
             return Received(response, bytes(content))
         except httpx.DecodingError:
             return Received(response, b"", _undecodable(response))
@@ -149,7 +155,8 @@ def _receive(client: httpx.Client, step: Send, limit: int) -> Outcome:
         return httpx.LocalProtocolError(str(error))
 
 
-async def _areceive(client: httpx.AsyncClient, step: Send, limit: int) -> Outcome:
+async def _areceive(client: httpx.AsyncClient, step: Send, policy: Policy) -> Outcome:
+    limit, ends = policy.max_response_bytes, _end(policy)
     try:
         response = await client.send(step.request, auth=step.auth, stream=True, follow_redirects=False)
         try:
@@ -160,6 +167,8 @@ async def _areceive(client: httpx.AsyncClient, step: Send, limit: int) -> Outcom
                 content += chunk
                 if len(content) > limit:
                     return Received(response, b"", _too_long(limit))
+                if time.monotonic() > ends:
+                    return httpx.ReadTimeout("its end did not come")
             return Received(response, bytes(content))
         except httpx.DecodingError:
             return Received(response, b"", _undecodable(response))
@@ -169,6 +178,10 @@ async def _areceive(client: httpx.AsyncClient, step: Send, limit: int) -> Outcom
         return error
     except h11.LocalProtocolError as error:  # httpcore lets it through where a body is not as long as it was declared
         return httpx.LocalProtocolError(str(error))
+
+
+def _end(policy: Policy) -> float:
+    return math.inf if policy.patience is None else time.monotonic() + policy.patience
 
 
 def converse(outgoing: Outgoing, proof: Proof | None, policy: Policy) -> Conversation:

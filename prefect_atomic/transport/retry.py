@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -79,7 +79,7 @@ def is_tls_refusal(error: BaseException | None) -> bool:
     return False
 
 
-def retry_after(headers: httpx.Headers) -> float | None:
+def retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds that `Retry-After` asks to wait, from either of its forms (RFC 9110, section 10.2.3); never negative."""
     value = headers.get("retry-after", "").strip()
     if not value:

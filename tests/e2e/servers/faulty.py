@@ -242,10 +242,12 @@ class FaultServer:
             server = await asyncio.start_server(connected, sock=listener, limit=_LIMIT)
             started.set()
             await self._stopped.wait()
-            server.close()
             # Connections that were accepted this moment are on their way to become tasks of ours, through asyncio's.
+            # They need the server open: a closed one lets asyncio lose them, sockets and all (CPython issue 109564).
+            asyncio.get_running_loop().remove_reader(listener)  # accepts no more of them
             while on_their_way := asyncio.all_tasks() - tasks.keys() - {asyncio.current_task()}:
                 await asyncio.wait(on_their_way)
+            server.close()
             for task, writer in tasks.items():
                 task.cancel()
                 writer.transport.abort()  # a task that is cancelled before its first step closes nothing
