@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
@@ -36,13 +37,18 @@ from prefect_atomic import (  # noqa: E402
     KeyPair,
     OAuthClientCredentials,
     SalesforceData360,
+    WebhookSubscription,
+    redeliver,
     send_request,
 )
 from prefect_atomic.sandbox import Sandbox  # noqa: E402
+from prefect_atomic.webhooks.delivery import outbox_of  # noqa: E402
+from prefect_atomic.webhooks.entry import Entry  # noqa: E402
 
 ROUNDS = 15
 SHORT_ROUNDS = 1000
 """For what takes microseconds: many short batches, of which some are not disturbed."""
+WAITING = 10_500
 LAZY = ("boto3", "botocore", "awscrt", "simple_salesforce", "redis", "fastapi", "jwt")
 
 
@@ -146,6 +152,30 @@ def requests(sandbox: Sandbox) -> list[Figure]:
     ]
 
 
+def webhooks(sandbox: Sandbox) -> list[Figure]:
+    """What the outbox costs on this disk, and the memory that a long queue takes while it is redelivered."""
+    subscription = WebhookSubscription(url=f"{sandbox.url}/status/200")
+    outbox, spent = outbox_of(subscription), list[float]()
+    for number in range(WAITING):
+        moment = time.time()
+        event = {"type": "bench", "id": f"evt_{number}", "data": "x" * 1000}
+        started = time.perf_counter()
+        held = outbox.put(Entry(event=event, stored_at=moment, due=moment))
+        if number < 500:
+            held.remove()
+            spent.append(time.perf_counter() - started)
+        held.release()
+    tracemalloc.start()
+    result = redeliver(subscription)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert result.delivered == WAITING - 500
+    return [
+        Figure("an event into the outbox and out of it, median", median(spent) * 1000, "ms", 1),
+        Figure(f"peak memory, {result.delivered} events redelivered", peak / 1e6, "MB", 5),
+    ]
+
+
 def imports() -> list[Figure]:
     measure = (
         "import sys, time, prefect; started = time.perf_counter(); import prefect_atomic; "
@@ -163,7 +193,7 @@ def imports() -> list[Figure]:
 
 def main() -> int:
     with Sandbox.start() as sandbox:
-        figures = [*imports(), *requests(sandbox), *proofs(sandbox)]
+        figures = [*imports(), *requests(sandbox), *proofs(sandbox), *webhooks(sandbox)]
     table = Table(title="the best of many rounds, the two sides of a comparison in turn")
     for heading in ("what", "measured", "limit"):
         table.add_column(heading, justify="left" if heading == "what" else "right")

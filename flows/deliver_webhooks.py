@@ -49,8 +49,8 @@ def deliver_webhooks_flow(
     """
     if (events is None) == (file is None):
         raise RequestError("events, file: give one of them.")
-    named = [("events", events)] if events is not None else [("file", _lines(_content(str(file), storage), str(file)))]
-    accepted = [event for what, given in named for event in _complete(given, what)]
+    given = _listed(events) if events is not None else _lines(_content(str(file), storage), str(file))
+    accepted = list(_complete(given))
     slugs = saved_subscriptions() if subscriptions is None else subscriptions
     to = {slug: resolve(slug) for slug in slugs}
     pairs = [(event, slug) for event in accepted for slug in slugs if to[slug].wants(event["type"])]
@@ -76,23 +76,35 @@ def deliver_webhooks_flow(
     return {slug: dict(count) for slug, count in counts.items()}
 
 
-def _complete(events: Iterable[Any], what: str) -> Iterator[dict[str, Any]]:
+def _listed(events: list[dict[str, Any]]) -> Iterator[tuple[str, Any]]:
+    yield from ((f"events: number {number}", event) for number, event in enumerate(events, 1))
+
+
+def _lines(content: bytes, file: str) -> Iterator[tuple[str, Any]]:
+    for number, line in enumerate(content.splitlines(), 1):
+        if line.strip():
+            where = f"file: line {number} of {file}"
+            try:
+                event, problem = json.loads(line), None
+            except UnicodeDecodeError:
+                problem = "is not UTF-8"
+            except json.JSONDecodeError as error:
+                problem = f"is not JSON: {error}"
+            except RecursionError:
+                problem = "is not JSON that can be read: it is nested too deeply"
+            if problem:  # outside: these errors hold the line, and nobody may read it with the failure
+                raise RequestError(f"{where} {problem}")
+            yield where, event
+
+
+def _complete(given: Iterable[tuple[str, Any]]) -> Iterator[dict[str, Any]]:
     # The id is the same when Prefect runs this flow again, so that a receiver knows what it has already.
     run_id = flow_run.id
-    for number, event in enumerate(events, 1):
+    for number, (where, event) in enumerate(given, 1):
         try:
             yield complete(event, fallback_id=f"evt_{uuid5(NAMESPACE_URL, f'prefect-flow-run:{run_id}:{number}').hex}")
         except RequestError as error:
-            raise RequestError(f"{what}: number {number}: {error}") from None
-
-
-def _lines(content: bytes, file: str) -> Iterator[Any]:
-    for number, line in enumerate(content.splitlines(), 1):
-        if line.strip():
-            try:
-                yield json.loads(line)
-            except ValueError as error:
-                raise RequestError(f"file: line {number} of {file} is not JSON: {error}") from None
+            raise RequestError(f"{where}: {error}") from None
 
 
 def _content(file: str, storage: str | None) -> bytes:

@@ -47,7 +47,17 @@ class SignatureError(AtomicError):
 
 
 class TransportError(AtomicError):
-    """No complete answer arrived: refused, timed out, cut off, or TLS failed."""
+    """No complete answer arrived: refused, timed out, cut off, or TLS failed.
+
+    Attributes:
+        reason: What happened in a few words, such as `got no answer in time`; neither the URL nor anything received.
+    """
+
+    def __init__(
+        self, message: str, *, reason: str = "", transient: bool = False, retry_after: float | None = None
+    ) -> None:
+        super().__init__(message, transient=transient, retry_after=retry_after)
+        self.reason = reason
 
 
 class ResponseError(AtomicError):

@@ -8,13 +8,14 @@ import pytest
 from prefect.blocks.core import Block
 from prefect.testing.standard_test_suites import BlockStandardTestSuite
 
-from prefect_atomic import AnyCredential, Credential
+from prefect_atomic import AnyCredential, Credential, WebhookSubscription
 
 CREDENTIALS: tuple[type[Credential], ...] = get_args(AnyCredential)
+BLOCKS: tuple[type[Block], ...] = (*CREDENTIALS, WebhookSubscription)
 
 
-@pytest.mark.parametrize("block", CREDENTIALS, indirect=True, ids=lambda block: block.__name__)
-class TestEveryCredential(BlockStandardTestSuite):
+@pytest.mark.parametrize("block", BLOCKS, indirect=True, ids=lambda block: block.__name__)
+class TestEveryBlock(BlockStandardTestSuite):
     @pytest.fixture
     def block(self, request: pytest.FixtureRequest) -> type[Block]:
         kind: type[Block] = request.param
@@ -37,8 +38,8 @@ def test_a_slug_is_ours_and_a_title_is_distinct(block: type[Credential]) -> None
     assert [kind.get_block_type_name() for kind in CREDENTIALS].count(block.get_block_type_name()) == 1
 
 
-@pytest.mark.parametrize("block", CREDENTIALS, ids=lambda block: block.__name__)
-def test_descriptions_fit_in_a_line_of_a_form(block: type[Credential]) -> None:
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.__name__)
+def test_descriptions_fit_in_a_line_of_a_form(block: type[Block]) -> None:
     for name, field in block.model_fields.items():
         assert field.description, name
         assert len(field.description) <= 110, name

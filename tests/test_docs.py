@@ -8,6 +8,7 @@ replaced.
 from __future__ import annotations
 
 import asyncio
+import base64
 import gc
 import inspect
 import json
@@ -17,6 +18,7 @@ import runpy
 import shutil
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from dataclasses import fields
 from http import HTTPStatus
@@ -25,12 +27,23 @@ from typing import Any
 
 import pytest
 from prefect import Flow
+from prefect.blocks.notifications import SlackWebhook
 from prefect.settings import PREFECT_API_URL, Settings
 from prefect.testing.utilities import prefect_test_harness
 from pydantic import SecretStr
 
 import prefect_atomic
-from prefect_atomic import Credential, Response, Retry, errors, send_request
+from prefect_atomic import (
+    BasicAuth,
+    Credential,
+    Delivery,
+    Response,
+    Retry,
+    WebhookSubscription,
+    errors,
+    send_request,
+    webhook,
+)
 from prefect_atomic.cli import main
 from prefect_atomic.demo.play import acts
 from prefect_atomic.sandbox import Sandbox
@@ -55,12 +68,13 @@ VERIFIED_AT = {
     "atomic-google-service-account": "google",
     "atomic-salesforce-data-360": "data-360",
 }
+WEBHOOK_SECRET = f"whsec_{base64.b64encode(bytes(range(32))).decode()}"
 ALL = [snippet for page in PAGES for snippet in snippets(page)]
 PYTHON = [snippet for snippet in ALL if snippet.language == "python"]
 CURL = [snippet for snippet in ALL if snippet.language == "sh" and "curl" in snippet.text]
 DOCSTRINGS = [
     Snippet(cls.__name__, number, "python", example)
-    for cls in CLASSES
+    for cls in (*CLASSES, WebhookSubscription)
     for number, example in enumerate(re.findall(r"```python\n(.*?)```", cls.get_code_example() or "", re.DOTALL))
 ]
 
@@ -74,6 +88,13 @@ class Stage:
         self.folder = folder
         for act in acts(sandbox):
             act.credential.save("crm", overwrite=True)
+        WebhookSubscription(
+            url=f"{sandbox.url}/verify/basic",
+            credential=BasicAuth.load("crm"),
+            signing_secret=WEBHOOK_SECRET,  # type: ignore[arg-type]
+        ).save("crm")
+        with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # of what Prefect imports for it
+            SlackWebhook(url="https://hooks.slack.example.com/services").save("on-call")
         google = self.accounts.google
         key_file = {name: getattr(google, name) for name in ("client_email", "private_key", "private_key_id")}
         (folder / "service-account.json").write_text(json.dumps({"type": "service_account", **key_file}))
@@ -87,6 +108,7 @@ class Stage:
             "CRM_CLIENT_SECRET": known.oauth.client_secret,
             "AWS_SECRET_ACCESS_KEY": known.aws.secret_access_key,
             "SALESFORCE_CLIENT_SECRET": known.data_360.client_secret,
+            "WEBHOOK_SECRET": WEBHOOK_SECRET,
         }
 
     def staged(self, snippet: Snippet) -> str:
@@ -294,11 +316,15 @@ def test_variables_are_settings(page: Path) -> None:
         assert name in ours | others | _settings_of_prefect() or name == "PREFECT_ATOMIC", name
 
 
-@pytest.mark.parametrize("page", [README, PROJECT / "docs" / "tokens.md"], ids=lambda page: page.name)
-def test_settings_table(page: Path) -> None:
-    shown = {code(name): code(default) for name, default, _ in table(page, "setting")}
+@pytest.mark.parametrize(
+    ("page", "about"), [("README.md", ""), ("docs/tokens.md", "token_"), ("docs/webhooks.md", "outbox_")]
+)
+def test_settings_table(page: str, about: str) -> None:
+    shown = {code(name): code(default) for name, default, _ in table(PROJECT / page, "setting")}
     assert shown == {
-        f"PREFECT_ATOMIC_{name.upper()}": _shown(field.default) for name, field in AtomicSettings.model_fields.items()
+        f"PREFECT_ATOMIC_{name.upper()}": _shown(field.default)
+        for name, field in AtomicSettings.model_fields.items()
+        if name.startswith(about)
     }
 
 
@@ -351,10 +377,26 @@ def test_response_table() -> None:
     assert shown == list(Response.model_fields)
 
 
-@pytest.mark.parametrize("page", [README, PROJECT / "docs" / "send_request.md"], ids=lambda page: page.name)
-def test_errors_table(page: Path) -> None:
-    shown = {code(row[0]) for row in table(page, "error")}
-    assert shown == {cls.__name__ for cls in errors.AtomicError.__subclasses__()}
+def test_errors_tables() -> None:
+    every = {cls.__name__ for cls in errors.AtomicError.__subclasses__()}
+    shown = {
+        page: {code(row[0]) for row in table(PROJECT / page, "error")}
+        for page in ("README.md", "docs/send_request.md", "docs/webhooks.md")
+    }
+    assert shown["README.md"] == every
+    assert shown["docs/send_request.md"] == every - {"OutboxError", "SignatureError"}
+    assert shown["docs/webhooks.md"] == {"OutboxError", "RequestError", "SignatureError"}
+
+
+def test_webhooks_tables() -> None:
+    page = PROJECT / "docs" / "webhooks.md"
+    _agrees(table(page, "argument"), inspect.signature(webhook.fn))
+    assert [code(row[0]) for row in table(page, "delivery")] == list(Delivery.model_fields)
+    rows = table(page, "field")
+    assert [code(row[0]) for row in rows] == list(WebhookSubscription.model_fields)
+    for name, default, _ in rows:
+        field = WebhookSubscription.model_fields[code(name)]
+        assert code(default) == ("required" if field.is_required() else _shown(field.get_default())), name
 
 
 def test_accounts_table() -> None:

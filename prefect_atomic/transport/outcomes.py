@@ -101,7 +101,11 @@ def transport_error(
     if is_tls_refusal(error):
         what = "did not trust the server's certificate"
     tries = f" ({attempts} attempts)" if attempts > 1 else ""
-    return TransportError(scrub(f"{where} {what}{tries}: {detail}", secrets), transient=not is_tls_refusal(error))
+    # What the HTTP parser says may quote what was received; what the operating system and TLS say does not.
+    reason = scrub(f"{what}: {detail}", secrets) if isinstance(error, httpx.ConnectError) else what
+    return TransportError(
+        scrub(f"{where} {what}{tries}: {detail}", secrets), reason=reason, transient=not is_tls_refusal(error)
+    )
 
 
 def _phrase(status_code: int) -> str:

@@ -95,12 +95,19 @@ class BlockOutbox:
         found: list[str] = []
         for lane, value in _registered(self.key):
             slots = [f"{self.folder}/{lane}/{number}.json" for number in range(int(value["slots"]))]
-            taken = [f"{int(entry.stored_at * 1e9):019d} {slot}" for slot in slots if (entry := self._entry(slot))]
+            taken = [name for slot in slots if (name := self._name(slot))]
             found += taken
             if not taken and now() - float(value["at"]) > _FORGOTTEN:
                 # Its owner would have registered it again before he used it.
                 Variable.unset(_variable(self.key, lane), _sync=True)  # type: ignore[call-arg]
         return sorted(found)
+
+    def _name(self, slot: str) -> str | None:
+        try:
+            entry = self._entry(slot)
+        except ValueError:  # `claim` says so
+            return f"{0:019d} {slot}"
+        return f"{int(entry.stored_at * 1e9):019d} {slot}" if entry else None
 
     def _entry(self, slot: str) -> Entry | None:
         content = self.read(slot)
@@ -133,14 +140,19 @@ class _HeldSlot:
 
     def leave(self, entry: Entry) -> None:
         self._move(entry.model_copy(update={"held_until": 0.0}))
+        self.release()
 
     def remove(self) -> None:
         self._outbox.write(self._slot, b"")
-        if self._lane:
-            self._lane.free(self._slot)
+        lane, self._lane = self._lane, None
+        if lane:
+            lane.free(self._slot)
 
     def release(self) -> None:
-        pass  # its lease ends
+        """Its lease ends, if it was not removed or left; from then on others may empty the slot."""
+        lane, self._lane = self._lane, None
+        if lane:
+            lane.leave(self._slot)
 
     def _move(self, entry: Entry) -> None:
         lane = _lane_of(self._outbox)
@@ -160,16 +172,22 @@ class _Lane:
         value = dict(_registered(outbox.key)).get(name)
         self._slots = int(value["slots"]) if value else 0
         self._registered_at = 0.0
-        slots = [f"{outbox.folder}/{name}/{number}.json" for number in range(self._slots)]
-        self._free = [slot for slot in reversed(slots) if not outbox.read(slot)]
+        self._ours = set[str]()  # not free, even where they are empty: they are written to just now
+        self._stored = 0
+        self._free: list[str] = []
+        self._find_free(outbox)
 
     def store(self, outbox: BlockOutbox, entry: Entry) -> str:
         with self._using:
+            if not self._free and self._stored >= self._slots:  # that often, and each event costs one read at most
+                self._find_free(outbox)
             if not self._free:
                 self._grow(outbox)
             elif now() - self._registered_at > _REGISTERED_AGAIN:
                 self._register()
             slot = self._free.pop()
+            self._ours.add(slot)
+            self._stored += 1
         try:
             outbox.write(slot, entry.to_json())
         except BaseException:
@@ -179,7 +197,18 @@ class _Lane:
 
     def free(self, slot: str) -> None:
         with self._using:
+            self._ours.discard(slot)
             self._free.append(slot)
+
+    def leave(self, slot: str) -> None:
+        with self._using:
+            self._ours.discard(slot)
+
+    def _find_free(self, outbox: BlockOutbox) -> None:
+        """Redelivery, in whatever process, empties slots and cannot say so."""
+        slots = [f"{outbox.folder}/{self.name}/{number}.json" for number in reversed(range(self._slots))]
+        self._free = [slot for slot in slots if slot not in self._ours and not outbox.read(slot)]
+        self._stored = 0
 
     def _grow(self, outbox: BlockOutbox) -> None:
         new = range(self._slots, self._slots + min(max(1, self._slots), _MOST_NEW_SLOTS))

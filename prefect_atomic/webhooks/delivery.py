@@ -17,11 +17,12 @@ from prefect.filesystems import WritableFileSystem
 from prefect.logging import get_logger, get_run_logger
 
 from prefect_atomic.credentials.base import now
-from prefect_atomic.errors import AtomicError, OutboxError, ResponseError
-from prefect_atomic.settings import outbox_folder
+from prefect_atomic.errors import AtomicError, OutboxError, ResponseError, TransportError
+from prefect_atomic.settings import outbox_folder, settings
 from prefect_atomic.tasks.saved import Saved
 from prefect_atomic.transport import Policy, Retry, outgoing
 from prefect_atomic.transport.logs import hide_in_logs
+from prefect_atomic.transport.redaction import scrub
 from prefect_atomic.transport.retry import retry_after
 from prefect_atomic.webhooks.course import Course, Do, Send, Step, Wait
 from prefect_atomic.webhooks.entry import Attempt, Delivery, Entry
@@ -53,7 +54,7 @@ def deliver(event: Event, subscription: WebhookSubscription, *, fallback_id: str
     held: Held = yield from _stored(outbox, Entry(event=accepted, stored_at=moment, due=moment), subscription)
     try:
         if subscription.paused:
-            yield from _recorded(held.leave, held.entry)
+            yield from recorded(held.leave, held.entry)
             return outcome(subscription, held.entry, "paused")
         while True:
             entry, verdict = yield from attempt(held.entry, subscription)
@@ -61,13 +62,13 @@ def deliver(event: Event, subscription: WebhookSubscription, *, fallback_id: str
                 yield from removed(held)
                 return outcome(subscription, entry, "delivered")
             if verdict in ("gone", "exhausted"):
-                yield from _recorded(held.leave, entry)
+                yield from recorded(held.leave, entry)
                 yield Do(partial(pause, subscription, entry))
                 return outcome(subscription, entry, "paused")
             if (wait := entry.due - now()) > max_wait:
-                yield from _recorded(held.leave, entry)
+                yield from recorded(held.leave, entry)
                 return outcome(subscription, entry, "waiting")
-            yield from _recorded(held.keep, entry)
+            yield from recorded(held.keep, entry)
             held.entry = entry
             yield Wait(max(0.0, wait))
     finally:
@@ -129,8 +130,8 @@ def outbox_of(subscription: WebhookSubscription, *, max_wait: float = 0.0) -> Ou
         )
     from prefect_atomic.webhooks.block_outbox import BlockOutbox
 
-    # An attempt that connects, sends and receives as slowly as it may, and the wait before the next.
-    lease = 4 * subscription.timeout + max_wait + 30.0
+    # An attempt that gets its token, connects, sends and receives as slowly as it may, and the wait before the next.
+    lease = settings().token_lease + settings().token_request_timeout + 4 * subscription.timeout + max_wait + 30.0
     return BlockOutbox(block, subscription.outbox, key_of(subscription), lease=lease)
 
 
@@ -157,8 +158,10 @@ def _sent(event: Mapping[str, Any], subscription: WebhookSubscription) -> Course
         status, asked = response.status_code, retry_after(response.headers)
     except ResponseError as error:  # an answer that is too long, or does not decode
         status, asked = error.response.status_code, retry_after(error.response.headers)
+    except TransportError as error:
+        problem = error.reason  # its text has the path of the URL, often a secret, and may quote what was received
     except AtomicError as error:
-        problem = str(error)
+        problem = scrub(str(error), subscription.known_secrets())
     if status is not None and not 200 <= status < 300:
         problem = f"answered {status} {_phrase(status)}".rstrip()
     made = Attempt(
@@ -192,7 +195,7 @@ def _stored(outbox: Outbox, entry: Entry, subscription: WebhookSubscription) -> 
     return held
 
 
-def _recorded(store: Any, entry: Entry) -> Generator[Step, Any, None]:
+def recorded(store: Any, entry: Entry) -> Generator[Step, Any, None]:
     """Stores what became of an event; where that fails, the outbox still has it as it was before."""
     try:
         yield Do(partial(store, entry))

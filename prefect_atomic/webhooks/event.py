@@ -18,6 +18,8 @@ MAX_EVENT_BYTES = 1024 * 1024
 """The most that an event, or the body made of it, may have."""
 
 _LONGEST_ID = 256
+_MOST_LEVELS = 100  # pydantic writes 254 levels to the outbox, and reads no more than 198 of them
+_MOST_BITS = 13_000  # Python turns integers of at most 4300 digits into text
 
 
 def complete(event: Event, *, fallback_id: str) -> dict[str, Any]:
@@ -28,11 +30,10 @@ def complete(event: Event, *, fallback_id: str) -> dict[str, Any]:
     """
     if not isinstance(event, Mapping):
         raise RequestError(f"event: is a mapping with a `type`, and this is a {type(event).__name__}.")
-    refuse_unless_json(event, "event")
-    kind = event.get("type")
+    completed: dict[str, Any] = json_copy(event, "event")
+    kind = completed.get("type")
     if not isinstance(kind, str) or not kind.strip():
         raise RequestError('event: has no `type`; give it one, such as {"type": "card-completed", ...}.')
-    completed = dict(event)
     if completed.get("id") in (None, ""):
         completed["id"] = fallback_id
     if completed.get("timestamp") in (None, ""):
@@ -61,32 +62,37 @@ def refuse_if_too_long(content: bytes, what: str) -> None:
         )
 
 
-def refuse_unless_json(value: object, where: str) -> None:
-    """Raises RequestError, naming the field, where a value is none that JSON has: it would be changed or lost."""
-    try:
-        _refuse_unless_json(value, where)
-    except RecursionError:
-        raise RequestError("event: is nested too deeply, or holds itself.") from None
+def json_copy(value: object, where: str, levels: int = _MOST_LEVELS) -> Any:
+    """A copy that nobody else can change between two attempts, of nothing but what JSON has.
 
-
-def _refuse_unless_json(value: object, where: str) -> None:
+    Raises:
+        RequestError: A value is none that JSON has, so it would be changed or lost; names the field.
+    """
     if isinstance(value, str):
         if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
             raise RequestError(f"{where}: holds a half of a character (a lone surrogate).")
-    elif value is None or isinstance(value, bool | int):
-        pass
-    elif isinstance(value, float):
+        return value
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        if value.bit_length() > _MOST_BITS:
+            raise RequestError(f"{where}: is a number of more than 4000 digits, which few can read; send it as text.")
+        return value
+    if isinstance(value, float):
         if not math.isfinite(value):
             raise RequestError(f"{where}: is {value}, which JSON does not have; leave it out, or send null.")
-    elif isinstance(value, Mapping):
-        for name, item in value.items():
-            if not isinstance(name, str):
-                raise RequestError(f"{where}: has a name that is no text but a {type(name).__name__}.")
-            _refuse_unless_json(name, f"{where}, a name in it")
-            _refuse_unless_json(item, f"{where}.{name[:40]}")
-    elif isinstance(value, list | tuple):
-        for number, item in enumerate(value):
-            _refuse_unless_json(item, f"{where}[{number}]")
-    else:
+        return value
+    if not isinstance(value, Mapping | list | tuple):
         hint = "write it with .isoformat()" if hasattr(value, "isoformat") else "turn it into text, numbers or lists"
         raise RequestError(f"{where}: is a {type(value).__name__}, which JSON does not have; {hint}.")
+    if levels == 0:
+        raise RequestError(f"event: is nested more than {_MOST_LEVELS} levels deep, or holds itself.")
+    if not isinstance(value, Mapping):
+        return [json_copy(item, f"{where}[{number}]", levels - 1) for number, item in enumerate(value)]
+    copy: dict[str, Any] = {}
+    for name, item in value.items():
+        if not isinstance(name, str):
+            raise RequestError(f"{where}: has a name that is no text but a {type(name).__name__}.")
+        json_copy(name, f"{where}, a name in it")
+        copy[name] = json_copy(item, f"{where}.{name[:40]}", levels - 1)
+    return copy

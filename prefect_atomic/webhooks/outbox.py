@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
+from threading import Lock
 from typing import Protocol
 
 from prefect_atomic.webhooks.entry import Entry
@@ -131,8 +132,8 @@ class FolderOutbox:
         oldest = time.time() - _OLD_DRAFT
         with os.scandir(self.folder) as entries:
             for entry in entries:
-                if entry.name.endswith(".draft") and entry.stat().st_mtime < oldest:
-                    with suppress(FileNotFoundError):
+                with suppress(FileNotFoundError):  # its writer may be alive, and put it in its place just now
+                    if entry.name.endswith(".draft") and entry.stat().st_mtime < oldest:
                         os.unlink(entry.path)
 
     def _written(self, name: str, entry: Entry, *, is_new: bool) -> int:
@@ -172,11 +173,14 @@ class _HeldFile:
         self._outbox = outbox
         self._name = name
         self._file: int | None = file
+        self._swapping = Lock()  # a task that is cancelled releases what its thread may be keeping at the same time
+
+    def __del__(self) -> None:
+        self.release()  # what nobody has any more: the task was cancelled before its thread brought it
 
     def keep(self, entry: Entry) -> None:
-        file = self._outbox._written(self._name, entry, is_new=False)
-        self.release()
-        self._file, self.entry = file, entry
+        self._swap(self._outbox._written(self._name, entry, is_new=False))
+        self.entry = entry
 
     def leave(self, entry: Entry) -> None:
         self.keep(entry)
@@ -188,6 +192,10 @@ class _HeldFile:
         self.release()
 
     def release(self) -> None:
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
+        self._swap(None)
+
+    def _swap(self, file: int | None) -> None:
+        with self._swapping:
+            before, self._file = self._file, file
+        if before is not None:
+            os.close(before)

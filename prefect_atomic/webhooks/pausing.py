@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
+from uuid import uuid5
 
 import httpx
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import BlockDocumentUpdate
+from prefect.client.schemas.objects import BlockDocument
 from prefect.events import emit_event
-from prefect.exceptions import ObjectNotFound
 from prefect.logging import get_logger
 
 from prefect_atomic.webhooks.entry import Entry
@@ -51,11 +53,13 @@ def _switch(subscription: WebhookSubscription, event: str, *, paused: bool, **pa
         return
     try:
         with get_client(sync_client=True) as client:
-            if client.read_block_document(identifier, include_secrets=False).data.get("paused") is paused:
+            document = client.read_block_document(identifier, include_secrets=False)
+            if document.data.get("paused") is paused:
                 return  # another process was first
             # Merged: what somebody entered in the form meanwhile, such as a new secret, stays.
-            client.update_block_document(identifier, BlockDocumentUpdate(data={"paused": paused}))
-    except (httpx.HTTPError, ObjectNotFound) as error:
+            data = {"paused": paused, **_references(document)}
+            client.update_block_document(identifier, BlockDocumentUpdate(data=data))
+    except Exception as error:  # noqa: BLE001 - no API, or it does not answer: the event waits all the same
         logger.warning("Whether %s is paused cannot be saved: %s", name_of(subscription), type(error).__name__)
         return
     emit_event(
@@ -63,7 +67,16 @@ def _switch(subscription: WebhookSubscription, event: str, *, paused: bool, **pa
         resource={
             "prefect.resource.id": f"prefect.block-document.{identifier}",
             "prefect.resource.name": name_of(subscription),
-            "prefect.resource.role": "webhook-subscription",
         },
         payload=dict(payload),
+        # The same for all that change it at the same moment: Prefect takes an event with an id once.
+        id=uuid5(identifier, f"{event} {document.updated}"),
     )
+
+
+def _references(document: BlockDocument) -> dict[str, Any]:
+    """The credential, if it is a saved one: even an update that is merged drops what it does not refer to again."""
+    return {
+        name: {"$ref": {"block_document_id": reference["block_document"]["id"]}}
+        for name, reference in document.block_document_references.items()
+    }

@@ -10,9 +10,9 @@ from prefect.logging import get_logger
 from pydantic import BaseModel, ConfigDict
 
 from prefect_atomic.credentials.base import now
-from prefect_atomic.errors import OutboxError
+from prefect_atomic.errors import AtomicError, OutboxError
 from prefect_atomic.webhooks.course import run
-from prefect_atomic.webhooks.delivery import THROTTLED, attempt, outbox_of, removed, said
+from prefect_atomic.webhooks.delivery import THROTTLED, attempt, outbox_of, recorded, removed, said
 from prefect_atomic.webhooks.outbox import Held, Outbox
 from prefect_atomic.webhooks.pausing import name_of, pause, resume
 from prefect_atomic.webhooks.subscription import SUBSCRIPTION_TYPE, WebhookSubscription, resolve
@@ -77,7 +77,9 @@ def redeliver(
             if not is_ours:
                 return Redelivery(subscription=name_of(to), found=0, state="busy")
             return _Round(to, outbox, retry_exhausted, report or _nobody).played()
-    except OSError as error:
+    except AtomicError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a block may raise anything
         raise OutboxError(f"outbox: of {name_of(to)} cannot be used: {said(error)}.", transient=True) from None
 
 
@@ -159,7 +161,7 @@ class _Round:
                     self._delivered += 1
                     failures = 0
                     continue
-                held.leave(tried)
+                run(recorded(held.leave, tried))
                 self._failed += 1
                 self._exhausted += tried.is_exhausted
                 failures += 1

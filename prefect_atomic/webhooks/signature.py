@@ -83,7 +83,7 @@ def verify_webhook(
     if abs(apart) > tolerance:
         which = f"{apart:.0f} s old" if apart > 0 else f"{-apart:.0f} s in the future; are both clocks right?"
         raise SignatureError(f"The webhook is {which}, and {tolerance:g} s are the most.")
-    raw = body.encode() if isinstance(body, str) else bytes(body)
+    raw = body.encode("utf-8", "surrogatepass") if isinstance(body, str) else bytes(body)
     content = _signed(identifier, timestamp, raw)
     if not any(_matches(signature, content, keys) for signature in given["webhook-signature"].split()):
         raise SignatureError(
@@ -91,8 +91,8 @@ def verify_webhook(
         )
     try:
         return json.loads(raw)
-    except ValueError:
-        raise SignatureError("The webhook is signed, but its body is not JSON.") from None
+    except (ValueError, RecursionError):
+        raise SignatureError("The webhook is signed, but its body is not JSON that can be read.") from None
 
 
 def read_secrets(secret: str) -> SigningKeys:
@@ -168,7 +168,7 @@ def _public(text: str) -> Ed25519PublicKey:
         if len(raw) != _ED25519_SEED_BYTES:
             raise ValueError(f"has a key of {len(raw)} bytes after whpk_, and an Ed25519 public key has 32")
         return Ed25519PublicKey.from_public_bytes(raw)
-    begin, lines, end = re.split(r"(?<=KEY-----)|(?=-----END)", text)
+    begin, lines, end = re.split(r"(?<=KEY-----)|(?=-----END)", text, maxsplit=2)
     try:
         key = load_pem_public_key(f"{begin}\n{''.join(lines.split())}\n{end}\n".encode())
     except (ValueError, UnsupportedAlgorithm):

@@ -93,7 +93,7 @@ class WebhookSubscription(GuardedBlock):
                 raise ValueError(fault)
             if name.lower() in _SET_FOR_EACH_ATTEMPT:
                 raise ValueError(f"{name} is set for each attempt; leave it out")
-        return headers or None
+        return headers if headers and headers.get_secret_value() else None
 
     @field_validator("signing_secret")
     @classmethod

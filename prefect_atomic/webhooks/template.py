@@ -6,6 +6,7 @@ A template sees `event` and nothing else. It runs in Jinja2's sandbox, which kee
 from __future__ import annotations
 
 import json
+import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, NoReturn
 
@@ -13,8 +14,13 @@ from prefect_atomic.errors import RequestError
 from prefect_atomic.webhooks.event import Event, refuse_if_too_long
 
 if TYPE_CHECKING:
-    from jinja2 import Template
+    from jinja2 import Template, TemplateError
     from jinja2.sandbox import SandboxedEnvironment
+
+
+_NAMED = re.compile(
+    r"(?:'[\w. ]+' has no attribute |access to attribute |)'(\w+)'(?: is undefined| of '\w+' object is unsafe|)"
+)
 
 
 def check(template: str) -> None:
@@ -31,6 +37,8 @@ def check(template: str) -> None:
         tree = environment.parse(template)
     except TemplateSyntaxError as error:
         raise ValueError(f"does not parse: line {error.lineno}: {error.message}") from None
+    except (SyntaxError, RecursionError):  # Python's own, of what Jinja2 makes of the template
+        raise ValueError("does not parse: it is nested too deeply") from None
     for node in tree.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)):
         raise ValueError(f"line {node.lineno}: a template stands alone; it cannot include or import another")
     for attribute in tree.find_all(nodes.Getattr):
@@ -56,7 +64,7 @@ def render(template: str, event: Event) -> bytes:
     try:
         text = _compiled(template).render(event=event).strip()
     except TemplateError as error:  # an undefined name, or the sandbox
-        raise RequestError(f"body_template: {error.message}{_line(error)}.") from None
+        raise RequestError(f"body_template: {_said(error, template)}{_line(error)}.") from None
     except Exception as error:  # noqa: BLE001 - a filter may raise anything, and its text may quote the event
         raise RequestError(f"body_template: fails with a {type(error).__name__}{_line(error)}.") from None
     try:
@@ -82,7 +90,7 @@ def _environment() -> SandboxedEnvironment:
 
     # A name that is not there is an error: an empty text in its place would be sent as if it were the truth.
     environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined)
-    environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False}
+    environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "default": _refuse_value}
     return environment
 
 
@@ -98,6 +106,24 @@ def _line(error: BaseException) -> str:
             line = trace.tb_lineno
         trace = trace.tb_next
     return f" (line {line})" if line else ""
+
+
+def _said(error: TemplateError, template: str) -> str:
+    """What Jinja2 says, unless it names something that the template took from the event, as in `event[event.key]`."""
+    message = (error.message or type(error).__name__).removesuffix(".")
+    named = _NAMED.fullmatch(message)
+    if named and re.search(rf"\b{named[1]}\b", template):
+        return message
+    return "asks for a field that is not there, or for what it may not have"
+
+
+def _refuse_value(value: object) -> NoReturn:
+    """Told of what tojson cannot write; a name that is not there says so itself, and which it is."""
+    from jinja2 import Undefined
+
+    if isinstance(value, Undefined):
+        str(value)
+    raise TypeError
 
 
 def _refuse_constant(name: str) -> NoReturn:

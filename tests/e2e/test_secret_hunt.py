@@ -14,10 +14,9 @@ import pickle
 import re
 import socket
 import sys
-import time
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +25,7 @@ import pytest
 from prefect import flow, task, unmapped
 from prefect.artifacts import create_markdown_artifact
 from prefect.events import emit_event
-from prefect.events.worker import EventsWorker
-from prefect.logging.handlers import APILogHandler, APILogWorker
+from prefect.logging.handlers import APILogHandler
 from prefect.serializers import JSONSerializer
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.variables import Variable
@@ -44,6 +42,7 @@ from tests.e2e.flows_for_tests import (
     call_with_slug,
 )
 from tests.e2e.hunting import Finding, Hunter
+from tests.e2e.left_behind import Everything, behind, everything_logged, flush, told_by_the_api
 from tests.e2e.one_of_each import Api, Provider, one_of_each
 from tests.e2e.prefect_server import PROJECT, PrefectServer
 from tests.e2e.servers.faulty import CapturedRequest, FaultServer
@@ -87,42 +86,6 @@ CANARIES = {place: f"canary{number:02d}in{number:02d}planted" for number, place 
 
 def canary(place: str) -> str:
     return CANARIES[place]
-
-
-class Everything(logging.Handler):
-    """Keeps every log record of this process: its text with the traceback, and what it was made of."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.DEBUG)
-        self.seen: dict[str, None] = {}
-
-    def emit(self, record: logging.LogRecord) -> None:
-        text = self.format(record)
-        parts = {**record.__dict__, "exc_info": None, "flow": None}
-        self.seen[f"{record.name}: {text}"] = None
-        self.seen[re.sub(r"0x[0-9a-f]+|[0-9.]{6,}", "", f"{parts.get('msg')!r} {parts.get('args')!r}")] = None
-
-
-@contextmanager
-def everything_logged() -> Iterator[Everything]:
-    handler = Everything()
-    handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
-    loggers = [logging.getLogger(), *(logging.getLogger(name) for name in list(logging.root.manager.loggerDict))]
-    loggers += [logging.getLogger(name) for name in ("httpx", "httpcore.connection", "httpcore.http11", "asyncio")]
-    levels = {logger: (logger.level, logger.disabled) for logger in loggers}
-    others, logging.root.handlers = logging.root.handlers, []  # pytest's would keep and format all of it once more
-    for logger in levels:
-        logger.setLevel(logging.DEBUG)
-        if logger.parent is None or not logger.propagate:
-            logger.addHandler(handler)
-    try:
-        yield handler
-    finally:
-        for logger, (level, disabled) in levels.items():
-            logger.setLevel(level)
-            logger.disabled = disabled
-            logger.removeHandler(handler)
-        logging.root.handlers = others
 
 
 class Hunt:
@@ -437,7 +400,7 @@ def collect(server: PrefectServer, hunt: Hunt, logged: Everything, token_folder:
     texts["server log"].append(server.program.said())
     for error in hunt.exceptions:
         texts["traceback"].append("".join(traceback.format_exception(error)))
-        texts["exception behind an exception"] += _behind(error)
+        texts["exception behind an exception"] += behind(error)
         with suppress(TypeError, AttributeError):
             texts["repr, text or pickle of an outcome"].append(cloudpickle.dumps(error))
         if isinstance(error, AtomicError):
@@ -452,42 +415,8 @@ def collect(server: PrefectServer, hunt: Hunt, logged: Everything, token_folder:
             response.content,
             repr(response.headers),
         ]
-    for place, path in (
-        ("API: flow runs", "flow_runs/filter"),
-        ("API: flow runs", "flows/filter"),
-        ("API: task runs", "task_runs/filter"),
-        ("API: logs", "logs/filter"),
-        ("API: artifacts", "artifacts/filter"),
-        ("API: deployments", "deployments/filter"),
-        ("API: deployments", "work_pools/filter"),
-        ("API: block documents", "block_documents/filter"),
-        ("API: block schemas", "block_schemas/filter"),
-        ("API: block types", "block_types/filter"),
-        ("API: variables", "variables/filter"),
-    ):
-        for item in server.all_of(path):
-            texts[place].append(json.dumps(item, ensure_ascii=False))
-            if path == "flow_runs/filter":
-                states = server.get("flow_run_states/", flow_run_id=item["id"])
-                texts["API: states"].append(json.dumps(states, ensure_ascii=False))
-            if path == "task_runs/filter":
-                texts["API: states"].append(json.dumps(item["state"], ensure_ascii=False))
-    events = server.post("events/filter", {"limit": 50})
-    texts["API: events"].append(json.dumps(events, ensure_ascii=False))
-    while following := events.get("next_page"):
-        events = server.client.get(following).raise_for_status().json()
-        texts["API: events"].append(json.dumps(events, ensure_ascii=False))
-
-
-def _behind(error: BaseException) -> list[str]:
-    """Causes and contexts, also those that a traceback leaves out: what an error tracker may send along."""
-    texts, todo, seen = [], [error.__cause__, error.__context__], {id(error)}
-    while todo:
-        if (behind := todo.pop()) is not None and id(behind) not in seen:
-            seen.add(id(behind))
-            texts.append(f"{type(behind).__name__}: {behind} {behind.args!r}")
-            todo += [behind.__cause__, behind.__context__]
-    return texts
+    for place, text in told_by_the_api(server):
+        texts[place].append(text)
 
 
 def _raise(error: Exception) -> None:
@@ -517,16 +446,6 @@ def secrets_sent(servers: Servers) -> dict[str, str]:
             for match in re.finditer(r"X-Amz-Signature=([0-9a-f]{64})|assertion=[\w-]+\.[\w-]+\.([\w-]{80,})", text):
                 found[f"proof in a query or form {match[0][:30]}…"] = match[1] or match[2]
     return found
-
-
-def flush(server: PrefectServer) -> None:
-    """Waits until what Prefect sends in the background has arrived."""
-    APILogWorker.instance().drain()
-    EventsWorker.instance().drain()
-    before = -1
-    while (now := server.post("events/count-by/day", {"filter": {}})) != before:
-        before = now
-        time.sleep(1)
 
 
 def test_no_secret_is_found_anywhere(
