@@ -1,20 +1,26 @@
 """Delivers the webhook events that wait: schedule it every few minutes, once for all subscriptions."""
 
-from prefect import flow, get_run_logger
+from threading import Lock
+
+from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.task_runners import ThreadPoolTaskRunner
 
 from prefect_atomic import AtomicError, Redelivery, redeliver
 from prefect_atomic.webhooks import saved_subscriptions
 
-_STEP = 1.0
-"""Per cent of progress that are worth telling the server."""
+_AT_ONCE = 10
+_WORTH_TELLING = 1.0
+"""Per cent of progress between two updates of the artifact."""
 
 
-@flow(name="redeliver-webhooks")
+@flow(name="redeliver-webhooks", task_runner=ThreadPoolTaskRunner(max_workers=_AT_ONCE))  # type: ignore[arg-type]
 def redeliver_webhooks_flow(subscriptions: list[str] | None = None, retry_exhausted: bool = False) -> list[Redelivery]:
     """Makes one attempt for each event that is due, oldest first for each subscription.
 
-    A paused subscription is probed with one event, and resumed if that is delivered.
+    A paused subscription is probed with one event, and resumed if that is delivered. No subscription waits for another
+    whose receiver is slow.
 
     Args:
         subscriptions: The slugs of the subscriptions; none = all that are saved.
@@ -22,39 +28,56 @@ def redeliver_webhooks_flow(subscriptions: list[str] | None = None, retry_exhaus
 
     Returns:
         What was done for each subscription.
+
+    Raises:
+        AtomicError: A subscription, or its outbox, cannot be used; the others were looked after.
     """
-    logger = get_run_logger()
     slugs = saved_subscriptions() if subscriptions is None else subscriptions
-    artifact = create_progress_artifact(progress=0.0, key="webhook-redelivery", description="Waiting webhook events")
-    done: list[Redelivery] = []
-    problems: dict[str, str] = {}
-    told = 0.0
-    for number, slug in enumerate(slugs):
-
-        def report(seen: int, of: int, number: int = number) -> None:
-            nonlocal told
-            progress = 100 * (number + (seen / of if of else 1)) / len(slugs)
-            if progress - told >= _STEP:
-                told = progress
-                update_progress_artifact(artifact, progress=progress)  # type: ignore[arg-type]
-
-        try:
-            result = redeliver(slug, retry_exhausted=retry_exhausted, report=report)
-        except AtomicError as error:  # the others are not to wait for it
-            problems[slug] = str(error)
-            logger.error("%s: %s", slug, error)
-        else:
-            done.append(result)
-            logger.info("%s: %d of %d delivered, %s", slug, result.delivered, result.found, result.state)
-    update_progress_artifact(artifact, progress=100.0)  # type: ignore[arg-type]
+    progress = _Progress(len(slugs))
+    futures = {slug: redeliver_to.submit(slug, retry_exhausted, progress) for slug in slugs}
+    outcomes: dict[str, object] = {slug: future.result(raise_on_failure=False) for slug, future in futures.items()}
+    progress.end()
+    done = [outcome for outcome in outcomes.values() if isinstance(outcome, Redelivery)]
+    problems = {slug: str(outcome) for slug, outcome in outcomes.items() if not isinstance(outcome, Redelivery)}
     create_table_artifact(
         [_row(result) for result in done] + [{"subscription": slug, "state": text} for slug, text in problems.items()],
         key="webhook-redelivery-results",
         description="What waited for each webhook subscription, and what became of it.",
     )
     if problems:
-        raise AtomicError(f"{len(problems)} of {len(slugs)} subscriptions could not be looked after; see the log.")
+        raise AtomicError(f"{len(problems)} of {len(slugs)} subscriptions could not be looked after; see the table.")
     return done
+
+
+class _Progress:
+    """A progress artifact that several threads move on."""
+
+    def __init__(self, subscriptions: int) -> None:
+        self._of = subscriptions
+        self._done: dict[str, float] = {}
+        self._told = 0.0
+        self._lock = Lock()
+        self._artifact = create_progress_artifact(
+            progress=0.0, key="webhook-redelivery", description="Waiting webhook events that were looked at"
+        )
+
+    def tell(self, slug: str, seen: int, of: int) -> None:
+        with self._lock:
+            self._done[slug] = seen / of if of else 1.0
+            now = 100 * sum(self._done.values()) / self._of
+            if now - self._told >= _WORTH_TELLING:
+                self._told = now
+                update_progress_artifact(self._artifact, progress=now)  # type: ignore[arg-type]
+
+    def end(self) -> None:
+        update_progress_artifact(self._artifact, progress=100.0)  # type: ignore[arg-type]
+
+
+@task(name="redeliver", task_run_name="redeliver to {slug}", cache_policy=NO_CACHE)
+def redeliver_to(slug: str, retry_exhausted: bool, progress: _Progress) -> Redelivery:
+    result = redeliver(slug, retry_exhausted=retry_exhausted, report=lambda seen, of: progress.tell(slug, seen, of))
+    get_run_logger().info("%d of %d events delivered, %s", result.delivered, result.found, result.state)
+    return result
 
 
 def _row(result: Redelivery) -> dict[str, str | int]:

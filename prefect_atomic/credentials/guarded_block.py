@@ -42,11 +42,11 @@ class GuardedBlock(Block, ABC):
             raise ValueError(
                 f"{', '.join(sorted(strangers))}: no such field; is it misspelt, or from a newer prefect-atomic?"
             )
-        # An empty field of a form means that nothing was entered.
+        # An empty field of a form means that nothing was entered; where a block could be chosen, the form sends {}.
         return {
             name: value
             for name, value in values.items()
-            if not (value in ("", None) and name in cls.model_fields and not cls.model_fields[name].is_required())
+            if not (value in ("", None, {}) and name in cls.model_fields and not cls.model_fields[name].is_required())
         }
 
     @model_validator(mode="after")

@@ -14,6 +14,7 @@ import anyio.to_thread
 from prefect_atomic.credentials import Credential
 from prefect_atomic.transport import Outgoing, Policy, Response, asend, send
 from prefect_atomic.transport.retry import asleep, sleep
+from prefect_atomic.webhooks.logs import hidden_answers
 
 R = TypeVar("R")
 
@@ -78,11 +79,13 @@ async def arun(course: Course[R]) -> R:
 
 def _done(step: Step) -> Any:
     if isinstance(step, Send):
-        return send(step.request, step.credential, step.policy)
+        with hidden_answers():
+            return send(step.request, step.credential, step.policy)
     return sleep(step.seconds) if isinstance(step, Wait) else step.act()
 
 
 async def _adone(step: Step) -> Response | Any:
     if isinstance(step, Send):
-        return await asend(step.request, step.credential, step.policy)
+        with hidden_answers():
+            return await asend(step.request, step.credential, step.policy)
     return await (asleep(step.seconds) if isinstance(step, Wait) else anyio.to_thread.run_sync(step.act))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http
 import logging
+import os
 import random
 import time
 from collections.abc import Generator, Mapping
@@ -187,12 +188,12 @@ def _stored(outbox: Outbox, entry: Entry, subscription: WebhookSubscription) -> 
     try:
         held: Held = yield Do(partial(outbox.put, entry))
     except Exception as error:  # noqa: BLE001 - a block may raise anything
-        where = subscription.outbox or "the folder of PREFECT_HOME, or of PREFECT_ATOMIC_OUTBOX_PATH"
-        raise OutboxError(
-            f"outbox: the event could not be stored in {where}, so it was not sent: {said(error)}.",
-            transient=isinstance(error, OSError | httpx.TransportError),
-        ) from None
-    return held
+        why, passes = said(error), isinstance(error, OSError | httpx.TransportError)
+    else:
+        return held
+    where = subscription.outbox or "the folder of PREFECT_HOME, or of PREFECT_ATOMIC_OUTBOX_PATH"
+    # Out here, so that it has no context: the text of that may quote the event.
+    raise OutboxError(f"outbox: the event could not be stored in {where}, so it was not sent: {why}.", transient=passes)
 
 
 def recorded(store: Any, entry: Entry) -> Generator[Step, Any, None]:
@@ -205,11 +206,9 @@ def recorded(store: Any, entry: Entry) -> Generator[Step, Any, None]:
 
 def said(error: Exception) -> str:
     # The text of others' errors may quote what they were to write, or how they signed in.
-    return (
-        f"{error.strerror} ({error.filename})"
-        if isinstance(error, OSError) and error.strerror
-        else type(error).__name__
-    )
+    if isinstance(error, OSError) and error.errno:
+        return f"{os.strerror(error.errno)} ({error.filename})"
+    return type(error).__name__
 
 
 def _phrase(status: int) -> str:

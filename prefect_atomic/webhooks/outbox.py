@@ -74,7 +74,7 @@ class FolderOutbox:
         self.folder = folder
 
     def put(self, entry: Entry) -> Held:
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._make_folder()
         name = f"{int(entry.stored_at * 1e9):019d}-{secrets.token_hex(6)}.json"
         file = self._written(name, entry, is_new=True)
         return _HeldFile(self, name, file, entry)
@@ -92,7 +92,7 @@ class FolderOutbox:
     def claim(self, name: str) -> Held | None:
         path = self.folder / name
         try:
-            file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            file = os.open(path, os.O_RDWR | os.O_CLOEXEC)  # NFS locks no file that was opened to be read
         except FileNotFoundError:
             return None
         try:
@@ -110,8 +110,8 @@ class FolderOutbox:
 
     @contextmanager
     def redelivering(self) -> Iterator[bool]:
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        file = os.open(self.folder / "redelivery.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._make_folder()
+        file = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -148,7 +148,7 @@ class FolderOutbox:
                 os.fsync(file)
             os.replace(draft, self.folder / name)
             if is_new:
-                self._sync_folder()
+                _sync(self.folder)
         except BaseException:
             os.close(file)
             for path in (draft, *((self.folder / name,) if is_new else ())):
@@ -157,12 +157,21 @@ class FolderOutbox:
             raise
         return file
 
-    def _sync_folder(self) -> None:
-        folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    def _make_folder(self) -> None:
+        if not self.folder.is_dir():
+            new = [folder for folder in (self.folder, *self.folder.parents) if not folder.exists()]
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for folder in new:
+                _sync(folder.parent)
+
+
+def _sync(folder: Path) -> None:
+    """Has the names in a folder survive a power cut."""
+    file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
 
 
 class _HeldFile:

@@ -80,7 +80,9 @@ def redeliver(
     except AtomicError:
         raise
     except Exception as error:  # noqa: BLE001 - a block may raise anything
-        raise OutboxError(f"outbox: of {name_of(to)} cannot be used: {said(error)}.", transient=True) from None
+        why = said(error)
+    # Out here, so that it has no context: the text of that may quote an event.
+    raise OutboxError(f"outbox: of {name_of(to)} cannot be used: {why}.", transient=True)
 
 
 def saved_subscriptions() -> list[str]:

@@ -145,6 +145,8 @@ def _private(text: str) -> Ed25519PrivateKey:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     if not text.startswith("whsk_"):
+        if "ENCRYPTED" in text:
+            raise ValueError("has an encrypted private key; enter it without its passphrase: `openssl pkey -in FILE`")
         key = load_private_key(text)
         if not isinstance(key, Ed25519PrivateKey):
             raise ValueError("has a private key of another kind, and webhooks are signed with Ed25519")

@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 import re
 from functools import lru_cache
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from prefect_atomic.errors import RequestError
 from prefect_atomic.webhooks.event import Event, refuse_if_too_long
 
 if TYPE_CHECKING:
     from jinja2 import Template, TemplateError
+    from jinja2.runtime import Context
     from jinja2.sandbox import SandboxedEnvironment
 
 
@@ -59,37 +60,53 @@ def render(template: str, event: Event) -> bytes:
     Raises:
         RequestError: It makes none, or no JSON; says where, and quotes nothing of the event.
     """
+    body = _made(template, event)
+    if isinstance(body, str):  # raised out here, so that it has no context: that may quote the event
+        raise RequestError(f"body_template: {body}.")
+    refuse_if_too_long(body, "body_template")
+    return body
+
+
+def _made(template: str, event: Event) -> bytes | str:
+    """The body, or what is wrong with it."""
     from jinja2 import TemplateError
 
     try:
         text = _compiled(template).render(event=event).strip()
     except TemplateError as error:  # an undefined name, or the sandbox
-        raise RequestError(f"body_template: {_said(error, template)}{_line(error)}.") from None
+        return f"{_said(error, template)}{_line(error)}"
     except Exception as error:  # noqa: BLE001 - a filter may raise anything, and its text may quote the event
-        raise RequestError(f"body_template: fails with a {type(error).__name__}{_line(error)}.") from None
+        return f"fails with a {type(error).__name__}{_line(error)}"
     try:
         json.loads(text, parse_constant=_refuse_constant)
-        body = text.encode()
+        return text.encode()
     except RecursionError:
-        raise RequestError("body_template: yields JSON that is nested too deeply.") from None
+        return "yields JSON that is nested too deeply"
     except ValueError as error:
         why = (
             f"{error.msg}, line {error.lineno} of what it yields" if isinstance(error, json.JSONDecodeError) else error
         )
-        raise RequestError(
-            f"body_template: does not yield JSON ({why}); write values with the filter tojson, such as "
-            "{{ event.type | tojson }}."
-        ) from None
-    refuse_if_too_long(body, "body_template")
-    return body
+        return (
+            f"does not yield JSON ({why}); write values with the filter tojson, such as {{{{ event.type | tojson }}}}"
+        )
 
 
 def _environment() -> SandboxedEnvironment:
     from jinja2 import StrictUndefined
+    from jinja2.exceptions import SecurityError
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+    class Environment(ImmutableSandboxedEnvironment):
+        intercepted_binops = frozenset({"*", "**"})
+
+        def call_binop(self, _context: Context, operator: str, left: Any, right: Any) -> Any:
+            # What takes a line to write may take all the memory there is.
+            if operator == "**" or not (isinstance(left, int | float) and isinstance(right, int | float)):
+                raise SecurityError(f"{operator} multiplies numbers, and nothing else")
+            return left * right
+
     # A name that is not there is an error: an empty text in its place would be sent as if it were the truth.
-    environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined)
+    environment = Environment(undefined=StrictUndefined)
     environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "default": _refuse_value}
     return environment
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import secrets
 from collections import Counter
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from prefect.filesystems import LocalFileSystem, RemoteFileSystem, WritableFileS
 from prefect_atomic import OutboxError, WebhookSubscription, awebhook, redeliver, webhook
 from prefect_atomic.credentials.base import now
 from prefect_atomic.settings import settings
+from prefect_atomic.webhooks import block_outbox
 from prefect_atomic.webhooks.block_outbox import BlockOutbox
 from prefect_atomic.webhooks.delivery import outbox_of
 from prefect_atomic.webhooks.entry import Entry
@@ -238,8 +240,9 @@ def test_a_block_that_fails(
 
 def _forget_lanes() -> None:
     """As in a process that begins."""
-    from prefect_atomic.webhooks import block_outbox
-
+    for lane in block_outbox._lanes.values():
+        if lane._lock is not None:
+            os.close(lane._lock)
     block_outbox._lanes.clear()
 
 

@@ -68,7 +68,7 @@ def test_a_refusal_names_the_field_and_the_remedy_and_no_secret(entered, field, 
     assert HUNTER not in told + repr(refusal.value)
 
 
-@pytest.mark.parametrize("nothing", ["", None])
+@pytest.mark.parametrize("nothing", ["", None, {}])
 def test_a_field_that_a_form_left_blank_was_not_entered(nothing):
     blank = dict.fromkeys(WebhookSubscription.model_fields.keys() - {"url"}, nothing)
 

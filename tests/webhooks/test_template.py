@@ -119,16 +119,22 @@ def test_nothing_outside_of_the_event_is_reached(template, why):
         ("{{ event.pin / 0 }}", "fails with a ZeroDivisionError"),
         ("{{ (1,) | map(**{event.key: 1}) | list }}", "asks for a field"),
         ("[" * 100_000, "nested too deeply|does not yield JSON"),
-        ("{{ ('x' * 1048576) | tojson }}", "body_template: has 1048578 bytes as JSON, and 1048576 are the most"),
+        ("{{ 9 ** 9 ** 9 }}", "asks for .* what it may not have"),
+        ("{{ ('x' * 9999999999) | tojson }}", "asks for .* what it may not have"),
+        ("{{ (event['items'] * 9999999999) | tojson }}", "asks for .* what it may not have"),
+        (
+            "{{ event.data.note | center(1048576) | tojson }}",
+            "body_template: has 1048578 bytes as JSON, and 1048576 are the most",
+        ),
     ],
 )
 def test_what_makes_no_body_is_refused_and_quotes_nothing_of_the_event(template, why):
     with pytest.raises(ValueError, match=why) as refusal:
         body_of(template)
 
-    told = str(refusal.value) + repr(refusal.value.__cause__)
-    assert CONTENT not in told
-    assert "4711" not in told
+    assert CONTENT not in str(refusal.value)
+    assert "4711" not in str(refusal.value)
+    assert not isinstance(refusal.value, RequestError) or refusal.value.__context__ is None
 
 
 def test_what_makes_no_body_is_neither_stored_nor_sent(tell, subscribe, server, outbox_path):
