@@ -16,7 +16,7 @@ import socketserver
 import sys
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from datetime import datetime
 from pathlib import Path
@@ -45,6 +45,7 @@ from tests.e2e.hunting import Finding, Hunter
 from tests.e2e.left_behind import Everything, behind, everything_logged, flush, told_by_the_api
 from tests.e2e.one_of_each import Api, Provider, one_of_each
 from tests.e2e.prefect_server import PrefectServer, wait_until
+from tests.e2e.saving import registered_once
 from tests.e2e.servers.faulty import Answer, CapturedRequest, FaultServer
 
 pytestmark = [
@@ -93,6 +94,12 @@ TEMPLATES = {
     "filter": "{{ event.data.card | batch(event.data.card) | list }}",
     "too-long": '"{{ event.data.card * 40000 }}"',
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _registered(prefect_server: PrefectServer) -> Iterator[None]:
+    with registered_once(prefect_server, WebhookSubscription):
+        yield
 
 
 class Hunt:

@@ -7,7 +7,7 @@ import json
 import os
 import secrets
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from prefect_atomic.webhooks.entry import Entry
 from prefect_atomic.webhooks.outbox import Held
 from tests.e2e.file_systems_for_tests import AsyncFiles, FailingFiles, PlainFiles
 from tests.e2e.prefect_server import PrefectServer
+from tests.e2e.saving import registered_once
 from tests.e2e.servers.faulty import Answer, FaultServer
 from tests.e2e.webhook_programs import Running
 
@@ -40,6 +41,12 @@ pytestmark = [
 PAYLOAD = "payloadTHATnobodyMAYread"
 LEASE = 600.0
 """Longer than any lease of an event in these tests."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _registered(prefect_server: PrefectServer) -> Iterator[None]:
+    with registered_once(prefect_server, WebhookSubscription):
+        yield
 
 
 @pytest.fixture(autouse=True)

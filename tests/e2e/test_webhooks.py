@@ -18,10 +18,9 @@ from typing import Any
 
 import pytest
 import yaml
-from prefect import flow, unmapped
+from prefect import flow
 from prefect.events.worker import EventsWorker
 from prefect.filesystems import LocalFileSystem
-from prefect.task_runners import ProcessPoolTaskRunner, ThreadPoolTaskRunner
 
 from flows.deliver_webhooks import deliver_webhooks_flow
 from flows.redeliver_webhooks import redeliver_webhooks_flow
@@ -40,6 +39,7 @@ from tests.e2e import one_of_each as samples
 from tests.e2e.hunting import Hunter
 from tests.e2e.one_of_each import SEVEN, one_of_each
 from tests.e2e.prefect_server import PROJECT, PrefectServer, Program, wait_until
+from tests.e2e.saving import registered_once
 from tests.e2e.servers.faulty import Answer, FaultServer
 from tests.e2e.webhook_programs import Running
 
@@ -54,6 +54,12 @@ SECRET, NEW_SECRET = (f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode(
 PAYLOAD = "payloadTHATnobodyMAYread"
 BASIC = "Basic dXNlcjp0aGUtcGFzc3dvcmQ="
 KILLS, THREADS = 3, 4
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _registered(prefect_server: PrefectServer) -> Iterator[None]:
+    with registered_once(prefect_server, WebhookSubscription):
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -188,23 +194,27 @@ def test_the_api_shows_no_secret_of_a_subscription_unless_asked(prefect_api: Pre
 # -- as a task -----------------------------------------------------------------------------------------------------
 
 
-def test_a_webhook_in_every_way_to_run_one(receiver: FaultServer) -> None:
-    """Called, submitted, mapped; in threads and in other processes; with a block and with a slug."""
-    crm = saved("crm", receiver.url, signing_secret=SECRET)
+def every_way(server: PrefectServer, where: str) -> list[bool]:
+    """With a block and with a slug; in a process of its own: Prefect's process pool starts a server in ours."""
+    program = (
+        "from prefect_atomic import WebhookSubscription\n"
+        f"from tests.e2e.webhook_programs import {where}\n"
+        "if __name__ == '__main__':\n"
+        f"    print({where}([WebhookSubscription.load('crm'), {slug('crm')!r}]))\n"
+    )
+    ran = server.run(sys.executable, "-c", program)
+    assert ran.returncode == 0, ran.stdout
+    (told,) = (line for line in ran.stdout.splitlines() if line.startswith("["))
+    done: list[bool] = json.loads(told.lower())
+    return done
 
-    def runs(subscriptions: list[Any]) -> list[bool]:
-        done = []
-        for subscription in subscriptions:
-            called = webhook(event(1), subscription)
-            submitted = webhook.submit(event(2), subscription)
-            mapped = webhook.map([event(3), event(4)], unmapped(subscription))
-            done += [called, submitted.result(), *mapped.result()]
-        return [each.delivered for each in done]
 
-    threads = flow(task_runner=ThreadPoolTaskRunner(max_workers=4))(runs)
-    processes = flow(task_runner=ProcessPoolTaskRunner(max_workers=2))(runs)  # type: ignore[arg-type]
-    assert [threads([crm, slug("crm")]), processes([crm, slug("crm")])] == [[True] * 8] * 2
-    assert Counter(ids(receiver)) == dict.fromkeys(("evt_1", "evt_2", "evt_3", "evt_4"), 4)
+@pytest.mark.parametrize("where", ["in_threads", "in_processes"])
+def test_a_webhook_in_every_way_to_run_one(prefect_api: PrefectServer, receiver: FaultServer, where: str) -> None:
+    """Called, submitted, mapped."""
+    saved("crm", receiver.url, signing_secret=SECRET)
+    assert every_way(prefect_api, where) == [True] * 8
+    assert Counter(ids(receiver)) == dict.fromkeys(("evt_0", "evt_1", "evt_2", "evt_3"), 2)
     for request in receiver.requests:
         verify_webhook(dict(request.headers), request.body, SECRET)
 

@@ -10,7 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
+
+from prefect import flow, unmapped
+from prefect.task_runners import ProcessPoolTaskRunner, ThreadPoolTaskRunner
 
 from prefect_atomic import WebhookSubscription, redeliver, webhook
 from prefect_atomic.credentials.base import now
@@ -55,6 +58,20 @@ def hold(slug: str) -> None:
 
 def redelivered(slug: str) -> None:
     tell(redeliver(slug).model_dump_json())
+
+
+def runs(subscriptions: list[Any]) -> list[bool]:
+    """Delivers four events to each, in every way to run a task; whether each was delivered."""
+    done = []
+    for subscription in subscriptions:
+        first, *others = ({"id": f"evt_{number}", "type": "card-completed"} for number in range(4))
+        done += [webhook(first, subscription), webhook.submit(others[0], subscription).result()]
+        done += webhook.map(others[1:], unmapped(subscription)).result()
+    return [each.delivered for each in done]
+
+
+in_threads = flow(name="in-threads", task_runner=ThreadPoolTaskRunner(max_workers=4))(runs)
+in_processes = flow(name="in-processes", task_runner=ProcessPoolTaskRunner(max_workers=2))(runs)  # type: ignore[arg-type]
 
 
 def tell(line: str) -> None:
