@@ -59,6 +59,7 @@ class Outbox(Protocol):
 
 
 _ENTRY = re.compile(r"\d{19}-[0-9a-f]{12}\.json")
+_LOCK = "redelivery.lock"
 _BATCH = 1000
 _OLD_DRAFT = 24 * 3600.0
 
@@ -111,7 +112,7 @@ class FolderOutbox:
     @contextmanager
     def redelivering(self) -> Iterator[bool]:
         self._make_folder()
-        file = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        file = os.open(self.folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -161,6 +162,7 @@ class FolderOutbox:
         if not self.folder.is_dir():
             new = [folder for folder in (self.folder, *self.folder.parents) if not folder.exists()]
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            (self.folder / _LOCK).touch(mode=0o600)  # now: a disk that is full is emptied by redelivery
             for folder in new:
                 _sync(folder.parent)
 
