@@ -16,7 +16,7 @@ _WORTH_TELLING = 1.0
 
 
 @flow(name="redeliver-webhooks", task_runner=ThreadPoolTaskRunner(max_workers=_AT_ONCE))  # type: ignore[arg-type]
-def redeliver_webhooks_flow(subscriptions: list[str] | None = None, retry_exhausted: bool = False) -> list[Redelivery]:
+def redeliver_webhooks_flow(subscriptions: list[str] | None = None, retry_all: bool = False) -> list[Redelivery]:
     """Makes one attempt for each event that is due, oldest first for each subscription.
 
     A paused subscription is probed with one event, and resumed if that is delivered. No subscription waits for another
@@ -24,7 +24,7 @@ def redeliver_webhooks_flow(subscriptions: list[str] | None = None, retry_exhaus
 
     Args:
         subscriptions: The slugs of the subscriptions; none = all that are saved.
-        retry_exhausted: Whether to try those once more for which the schedule has no further attempt.
+        retry_all: Whether to try every event now, also what is not due yet, and what is exhausted.
 
     Returns:
         What was done for each subscription.
@@ -34,7 +34,7 @@ def redeliver_webhooks_flow(subscriptions: list[str] | None = None, retry_exhaus
     """
     slugs = saved_subscriptions() if subscriptions is None else subscriptions
     progress = _Progress(len(slugs))
-    futures = {slug: redeliver_to.submit(slug, retry_exhausted, progress) for slug in slugs}
+    futures = {slug: redeliver_to.submit(slug, retry_all, progress) for slug in slugs}
     outcomes: dict[str, object] = {slug: future.result(raise_on_failure=False) for slug, future in futures.items()}
     progress.end()
     done = [outcome for outcome in outcomes.values() if isinstance(outcome, Redelivery)]
@@ -74,8 +74,8 @@ class _Progress:
 
 
 @task(name="redeliver", task_run_name="redeliver to {slug}", cache_policy=NO_CACHE)
-def redeliver_to(slug: str, retry_exhausted: bool, progress: _Progress) -> Redelivery:
-    result = redeliver(slug, retry_exhausted=retry_exhausted, report=lambda seen, of: progress.tell(slug, seen, of))
+def redeliver_to(slug: str, retry_all: bool, progress: _Progress) -> Redelivery:
+    result = redeliver(slug, retry_all=retry_all, report=lambda seen, of: progress.tell(slug, seen, of))
     get_run_logger().info("%d of %d events delivered, %s", result.delivered, result.found, result.state)
     return result
 

@@ -68,6 +68,7 @@ def deliver(event: Event, subscription: WebhookSubscription, *, fallback_id: str
                 return outcome(subscription, entry, "paused")
             if (wait := entry.due - now()) > max_wait:
                 yield from recorded(held.leave, entry)
+                _logger().info("Webhook %s waits for redelivery, in %.0f s or later.", accepted["id"], wait)
                 return outcome(subscription, entry, "waiting")
             yield from recorded(held.keep, entry)
             held.entry = entry

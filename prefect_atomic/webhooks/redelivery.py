@@ -54,7 +54,7 @@ class Redelivery(BaseModel):
 
 
 def redeliver(
-    subscription: WebhookSubscription | str, *, retry_exhausted: bool = False, report: Report | None = None
+    subscription: WebhookSubscription | str, *, retry_all: bool = False, report: Report | None = None
 ) -> Redelivery:
     """Makes one attempt for each event that is due.
 
@@ -63,7 +63,7 @@ def redeliver(
 
     Args:
         subscription: A `WebhookSubscription`, or the slug of a saved one.
-        retry_exhausted: Whether to try those once more for which the schedule has no further attempt.
+        retry_all: Whether to try every event now, also what is not due yet, and what is exhausted.
         report: Told of the progress.
 
     Raises:
@@ -76,7 +76,7 @@ def redeliver(
         with outbox.redelivering() as is_ours:
             if not is_ours:
                 return Redelivery(subscription=name_of(to), found=0, state="busy")
-            return _Round(to, outbox, retry_exhausted, report or _nobody).played()
+            return _Round(to, outbox, retry_all, report or _nobody).played()
     except AtomicError:
         raise
     except Exception as error:  # noqa: BLE001 - a block may raise anything
@@ -105,10 +105,10 @@ def saved_subscriptions() -> list[str]:
 class _Round:
     """One pass over the events of one subscription."""
 
-    def __init__(self, to: WebhookSubscription, outbox: Outbox, retry_exhausted: bool, report: Report) -> None:
+    def __init__(self, to: WebhookSubscription, outbox: Outbox, retry_all: bool, report: Report) -> None:
         self._to = to
         self._outbox = outbox
-        self._tries_all = retry_exhausted
+        self._tries_all = retry_all
         self._report = report
         self._found = outbox.count()
         self._delivered = self._failed = self._exhausted = 0

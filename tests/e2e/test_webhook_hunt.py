@@ -324,7 +324,7 @@ def elsewhere(server: PrefectServer, hunt: Hunt) -> None:
         "import sys\n"
         "from tests.e2e import file_systems_for_tests\n"
         "from flows.redeliver_webhooks import redeliver_webhooks_flow\n"
-        "print(redeliver_webhooks_flow(retry_exhausted=True, return_state=True))\n"
+        "print(redeliver_webhooks_flow(retry_all=True, return_state=True))\n"
         f"sys.stderr.write({CANARIES['output of a subprocess']!r})\n"
     )
     noisy = {

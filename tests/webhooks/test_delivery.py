@@ -407,7 +407,7 @@ def test_cancelling_a_wait_leaves_the_event_to_redelivery_at_once(subscribe, ser
     (entry,) = asyncio.run(cancelled())
 
     assert len(entry.attempts) == 1
-    assert redeliver(to, retry_exhausted=True).delivered == 1
+    assert redeliver(to, retry_all=True).delivered == 1
 
 
 def test_interrupting_a_wait_leaves_the_event_to_redelivery_at_once(subscribe, server, waiting, monkeypatch):
@@ -420,7 +420,7 @@ def test_interrupting_a_wait_leaves_the_event_to_redelivery_at_once(subscribe, s
 
     assert [len(entry.attempts) for entry in waiting(to)] == [1], "though its traceback still has the frames"
     assert interruption.tb
-    assert redeliver(to, retry_exhausted=True).delivered == 1
+    assert redeliver(to, retry_all=True).delivered == 1
 
 
 def test_cancelling_an_attempt_leaves_the_event_to_redelivery_at_once(subscribe, server, waiting):

@@ -202,7 +202,7 @@ def test_a_poisonous_event_does_not_pause_again_and_is_not_tried_for_ever(subscr
 def test_an_exhausted_event_is_tried_where_that_is_asked_for(subscribe, server, store):
     store(to := subscribe(retry_delays=[5]), 1, **EXHAUSTED)
 
-    untried, tried = redeliver(to), redeliver(to, retry_exhausted=True)
+    untried, tried = redeliver(to), redeliver(to, retry_all=True)
 
     assert (untried.delivered, untried.exhausted) == (0, 1)
     assert (tried.delivered, told(server)) == (1, ["evt_1"])
