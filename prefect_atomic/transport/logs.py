@@ -34,6 +34,8 @@ _secrets: OrderedDict[str, None] = OrderedDict()
 _lock = Lock()
 _snapshot: tuple[str, ...] = ()
 _request_is_ours: ContextVar[bool] = ContextVar("prefect_atomic_request_is_ours", default=False)
+_answer_is_hidden: ContextVar[bool] = ContextVar("prefect_atomic_answer_is_hidden", default=False)
+_OF_A_RESPONSE = 5  # the arguments that httpx logs for each: method, URL, version, status, reason phrase
 
 
 def hide_in_logs(secrets: Iterable[str]) -> None:
@@ -60,8 +62,27 @@ def hidden_queries() -> Iterator[None]:
         _request_is_ours.reset(token)
 
 
+@contextmanager
+def hidden_answers() -> Iterator[None]:
+    """Within it, neither the headers nor the reason phrase of an answer are logged: they may echo what was sent."""
+    token = _answer_is_hidden.set(True)
+    try:
+        yield
+    finally:
+        _answer_is_hidden.reset(token)
+
+
+def _shows_an_answer(record: logging.LogRecord) -> bool:
+    return record.name.startswith("hpack") or "receive_response_headers.complete" in str(record.msg)
+
+
 class _SecretFilter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
+        if _answer_is_hidden.get():
+            if _shows_an_answer(record):
+                return False
+            if record.name == "httpx" and isinstance(record.args, tuple) and len(record.args) == _OF_A_RESPONSE:
+                record.args = (*record.args[:-1], "")  # the reason phrase
         if _request_is_ours.get() and isinstance(record.args, tuple):
             record.args = tuple(redact_url(arg) if isinstance(arg, httpx.URL) else arg for arg in record.args)
         if _snapshot:

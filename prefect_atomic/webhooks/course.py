@@ -13,8 +13,8 @@ import anyio.to_thread
 
 from prefect_atomic.credentials import Credential
 from prefect_atomic.transport import Outgoing, Policy, Response, asend, send
+from prefect_atomic.transport.logs import hidden_answers
 from prefect_atomic.transport.retry import asleep, sleep
-from prefect_atomic.webhooks.logs import hidden_answers
 
 R = TypeVar("R")
 

@@ -1,29 +1,13 @@
 """A store that is broken costs a warning and a fetch, never the request."""
 
-import os
 import shutil
-import subprocess
 from contextlib import contextmanager
 
 import pytest
 from filelock import FileLock
 
 from prefect_atomic.tokens import stores
-from tests.e2e.servers import missing
-
-
-@contextmanager
-def mounted(folder, options):
-    if os.geteuid() != 0:
-        missing("only root may mount a file system that is full or read-only")
-    folder.mkdir()
-    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", str(folder)], capture_output=True)
-    if mount.returncode:
-        missing(f"cannot mount a tmpfs here: {mount.stderr.decode()}")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
+from tests.mounts import mounted
 
 
 @contextmanager

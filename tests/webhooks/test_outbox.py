@@ -19,8 +19,8 @@ from prefect_atomic import OutboxError
 from prefect_atomic.webhooks import redeliver
 from prefect_atomic.webhooks.entry import Entry
 from prefect_atomic.webhooks.outbox import FolderOutbox
-from tests.e2e.servers import missing
 from tests.e2e.servers.faulty import Answer
+from tests.mounts import mounted
 from tests.webhooks.conftest import event
 
 WORKER = Path(__file__).with_name("worker.py")
@@ -256,20 +256,6 @@ def test_what_is_no_event_is_reported_and_passed_by(subscribe, server, outbox_of
 
 
 # -- broken disks ---------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def mounted(folder, options):
-    if os.geteuid() != 0:
-        missing("only root may mount a file system that is full or read-only")
-    folder.mkdir()
-    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", str(folder)], capture_output=True)
-    if mount.returncode:
-        missing(f"cannot mount a tmpfs here: {mount.stderr.decode()}")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
 
 
 def fill(folder):
