@@ -1,6 +1,5 @@
 """The contract of a credential: a Prefect block that puts a proof on requests and gives its secrets to nobody else."""
 
-import json
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
@@ -10,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import httpx
 from prefect.blocks.abstract import CredentialsBlock
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Secret, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
 from prefect_atomic.credentials.auth import ProofAuth, TokenAuth, was_sent
-from prefect_atomic.credentials.guarded_block import GuardedBlock
+from prefect_atomic.credentials.guarded_block import GuardedBlock, plain
 from prefect_atomic.errors import DestinationError
 from prefect_atomic.tokens import Lookup, Seal, Token, seal_for, shared_cache
 from prefect_atomic.transport.clients import tls_context
@@ -173,12 +172,10 @@ class TokenCredential(Credential, ABC):
     def _seal(self) -> Seal:
         # Every field but the destinations: two credentials that differ in anything else get tokens of their own.
         values = map(self.__dict__.__getitem__, _sealed_fields(type(self)))
-        return seal_for(tuple([value if type(value) in _SCALARS else _plain(value) for value in values]))
+        return seal_for(tuple([value if type(value) in _SCALARS else plain(value) for value in values]))
 
 
 _SCALARS = frozenset({str, int, bool, type(None)})
-_SECRETS = (SecretStr, Secret)
-_CONTAINERS = (dict, list)
 
 
 @cache
@@ -207,14 +204,6 @@ PrintableSecret = Annotated[SecretStr, AfterValidator(_is_printable_secret)]
 def now() -> float:
     """Seconds since the epoch, on the clock that all hosts share."""
     return time.time()
-
-
-def _plain(value: Any) -> str | int | float | None:
-    if isinstance(value, _SECRETS):
-        value = value.get_secret_value()
-    if isinstance(value, _CONTAINERS):
-        return json.dumps(value, sort_keys=True) if value else ""
-    return value  # type: ignore[no-any-return]  # fields are scalars, secrets and JSON, nothing else
 
 
 def _parts(secret: str) -> Iterable[str]:

@@ -1,7 +1,8 @@
 """A block that guards what it holds: input is never quoted, strangers and masked secrets are refused."""
 
+import json
 from abc import ABC
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Any, ClassVar, Self
 
 from prefect.blocks.core import Block
@@ -66,12 +67,32 @@ class GuardedBlock(Block, ABC):
         name = self._block_document_name
         return f"{type(self).__name__} {name!r}" if name else type(self).__name__
 
+    def identity(self, *, without: Container[str] = ()) -> tuple[object, ...]:
+        """The values of all fields, secrets in the clear: what tells this block from every other; JSON scalars."""
+        fields = type(self).model_fields
+        return tuple(plain(getattr(self, name)) for name in fields if name not in without)
+
     def _own_secrets(self) -> Iterable[str]:
         for name in type(self).model_fields:
             value = getattr(self, name)
             if isinstance(value, SecretStr | Secret):
                 plain = value.get_secret_value()
                 yield from (str(item) for item in plain.values()) if isinstance(plain, dict) else (plain,)
+
+
+def plain(value: Any) -> str | int | float | None:
+    """The value of a field as a JSON scalar, a secret in the clear."""
+    if isinstance(value, _SECRETS):
+        value = value.get_secret_value()
+    if isinstance(value, GuardedBlock):
+        return json.dumps([value.get_block_type_slug(), *value.identity()])
+    if isinstance(value, _CONTAINERS):
+        return json.dumps(value, sort_keys=True) if value else ""
+    return value  # type: ignore[no-any-return]  # fields are scalars, secrets, blocks and JSON, nothing else
+
+
+_SECRETS = (SecretStr, Secret)
+_CONTAINERS = (dict, list)
 
 
 def _without_input(error: ValidationError) -> ValidationError:

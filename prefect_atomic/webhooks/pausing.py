@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 from uuid import uuid5
 
@@ -13,6 +12,7 @@ from prefect.client.schemas.objects import BlockDocument
 from prefect.events import emit_event
 from prefect.logging import get_logger
 
+from prefect_atomic.tokens import seal_for
 from prefect_atomic.webhooks.entry import Entry
 from prefect_atomic.webhooks.subscription import WebhookSubscription
 
@@ -22,10 +22,13 @@ logger = get_logger("atomic.webhooks")
 
 
 def key_of(subscription: WebhookSubscription) -> str:
-    """What tells the events of a subscription from those of others: the id of its saved block, which never changes."""
+    """What tells the events of a subscription from those of others: the id of its saved block, which never changes.
+
+    One that is not saved is told by all that is in it, secrets included: two tenants of one receiver have one URL.
+    """
     if identifier := subscription._block_document_id:
         return str(identifier)
-    return "unsaved-" + hashlib.sha256(f"{subscription.method} {subscription.url}".encode()).hexdigest()[:32]
+    return f"unsaved-{seal_for(('webhook subscription', *subscription.identity(without=('paused',)))).name[:32]}"
 
 
 def name_of(subscription: WebhookSubscription) -> str:

@@ -1,5 +1,6 @@
 """What waits is delivered: oldest first, no more than one at a time, and a receiver that is down is left in peace."""
 
+import json
 import threading
 from collections import Counter
 
@@ -276,7 +277,8 @@ def test_many_threads_at_once_deliver_each_event_once(subscribe, server, store, 
 
 def test_two_processes_at_once_deliver_each_event_once(subscribe, server, store, waiting, outbox_path):
     store(to := subscribe(), *range(60))
-    with worker("deliver", to.url) as (first, _), worker("deliver", to.url) as (second, _):
+    fields = json.dumps({"url": to.url, "timeout": to.timeout})
+    with worker("deliver", fields) as (first, _), worker("deliver", fields) as (second, _):
         for process in (first, second):
             process.stdin.write("go\n")
             process.stdin.flush()

@@ -134,3 +134,15 @@ def test_unsaved_subscriptions_to_different_places_have_different_outboxes():
 
     assert len(keys) == 4
     assert name_of(WebhookSubscription(url=URL)) == "crm.example.com"
+
+
+def test_unsaved_subscriptions_of_two_tenants_have_different_outboxes():
+    """What differs in nothing but a secret would otherwise be delivered with the proof of the other."""
+    ways = [{"headers": {"X-Api-Key": HUNTER}}, {"headers": {"X-Api-Key": "another"}}]
+    ways += [{"credential": BasicAuth(username="me", password=password)} for password in (HUNTER, "another")]
+
+    assert len({key_of(WebhookSubscription(url=URL, **way)) for way in ways}) == 4
+
+
+def test_an_unsaved_subscription_keeps_its_outbox_when_it_is_paused():
+    assert key_of(WebhookSubscription(url=URL, paused=True)) == key_of(WebhookSubscription(url=URL))

@@ -1,5 +1,6 @@
 """A process of its own at an outbox: says when it began, and goes on as it is told, or until it is killed."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -30,8 +31,8 @@ def rewrite(folder: str) -> None:
             held.leave(held.entry)
 
 
-def deliver(url: str) -> None:
-    to = WebhookSubscription(url=url)
+def deliver(fields: str) -> None:
+    to = WebhookSubscription(**json.loads(fields))
     print("ready", flush=True)
     sys.stdin.readline()
     done = [redeliver(to) for _ in range(3)]
