@@ -113,6 +113,9 @@ class BlockOutbox:
         content = self.read(slot)
         return Entry.from_json(content) if content else None
 
+    def holds(self, slot: str, entry: Entry) -> bool:
+        return self._entry(slot) == entry
+
     def read(self, slot: str) -> bytes:
         """What is in a slot; nothing where a write was cut off by a crash: what it was to hold was never accepted."""
         content = paths.read(self._block, slot)
@@ -143,8 +146,10 @@ class _HeldSlot:
         self.release()
 
     def remove(self) -> None:
-        self._outbox.write(self._slot, b"")
         lane, self._lane = self._lane, None
+        # A redelivery that stood still for longer than its lease was overtaken, and its slot may hold another event.
+        if lane or self._outbox.holds(self._slot, self.entry):
+            self._outbox.write(self._slot, b"")
         if lane:
             lane.free(self._slot)
 

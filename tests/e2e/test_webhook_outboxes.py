@@ -387,6 +387,26 @@ def test_an_event_is_held_until_its_lease_ends(folder: Path) -> None:
         assert outbox.claim(name)
 
 
+@pytest.mark.parametrize("act", ["remove", "leave"])
+def test_a_redelivery_that_was_overtaken_empties_no_slot_of_another_event(folder: Path, act: str) -> None:
+    """It stood still for longer than its lease; the slot was emptied meanwhile, and used again."""
+    crm = saved("https://hooks.example.com", local(folder))
+    waits(box(crm), 1)
+    (name,) = box(crm).waiting()
+    slow, quick = box(crm).claim(name), box(crm).claim(name)
+    assert slow
+    assert quick
+    quick.remove()
+    for number in range(2, 70):
+        waits(box(crm), number)
+    if act == "remove":
+        slow.remove()
+    else:
+        slow.leave(slow.entry)
+    kept = {held.entry.event["id"] for name in box(crm).waiting() if (held := box(crm).claim(name))}
+    assert kept >= {f"evt_{number}" for number in range(2, 70)}
+
+
 def test_redelivery_is_one_process_at_a_time(
     prefect_api: PrefectServer, home: Path, receiver: FaultServer, folder: Path
 ) -> None:
