@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 import httpx
 from prefect.blocks.core import Block
@@ -17,19 +16,19 @@ def is_slug(text: str) -> bool:
     return bool(_SLUG.fullmatch(text))
 
 
-@dataclass(frozen=True, slots=True)
 class Saved:
     """Loads what an argument names by its slug, such as `atomic-basic-auth/crm`.
 
-    Attributes:
-        argument: What the slug was given as; messages begin with it.
+    Args:
+        argument: What the slug is given as; messages begin with it.
         example: A slug that would fit.
         error: What is raised where there is no such block.
     """
 
-    argument: str
-    example: str
-    error: type[AtomicError]
+    def __init__(self, argument: str, example: str, error: type[AtomicError]) -> None:
+        self.argument = argument
+        self.example = example
+        self.error = error
 
     def load(self, slug: str) -> object:
         self._refuse_unless_slug(slug)
