@@ -9,16 +9,17 @@ from uuid import NAMESPACE_URL, uuid5
 
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
-from prefect.blocks.core import Block
 from prefect.filesystems import ReadableFileSystem, WritableFileSystem
 from prefect.runtime import flow_run
 
 from prefect_atomic import AtomicError, RequestError, WebhookSubscription, webhook
+from prefect_atomic.tasks.saved import Saved
 from prefect_atomic.webhooks import paths, saved_subscriptions
 from prefect_atomic.webhooks.event import complete
 from prefect_atomic.webhooks.subscription import resolve
 
 _AT_ONCE = 50
+_STORAGES = Saved("storage", "local-file-system/events", RequestError)
 
 
 @flow(name="deliver-webhooks")
@@ -55,7 +56,10 @@ def deliver_webhooks_flow(
     to = {slug: resolve(slug) for slug in slugs}
     pairs = [(event, slug) for event in accepted for slug in slugs if to[slug].wants(event["type"])]
     for event, slug in pairs:
-        to[slug].body_of(event)
+        try:
+            to[slug].body_of(event)
+        except RequestError as error:
+            raise RequestError(f"{slug}: event {event['id']}: {error}") from None
     counts = {slug: Counter[str]() for slug in slugs}
     artifact = create_progress_artifact(progress=0.0, key="webhook-delivery", description=f"{len(pairs)} deliveries")
     done = 0
@@ -111,7 +115,7 @@ def _content(file: str, storage: str | None) -> bytes:
     if storage is None:
         with open(file, "rb") as opened:
             return opened.read()
-    block = Block.load(storage, _sync=True)  # type: ignore[call-arg]  # hidden by Prefect's dispatch
+    block = _STORAGES.load(storage)
     if not isinstance(block, ReadableFileSystem | WritableFileSystem):
         raise RequestError(f"storage: {storage!r} is a {type(block).__name__}, which is no file system.")
     return paths.read(block, file)
