@@ -199,7 +199,10 @@ class PrefectServer:
         """The flow run as the API has it, once it has ended."""
 
         def ended() -> Any:
-            run = self.get(f"flow_runs/{flow_run_id}")
+            try:
+                run = self.get(f"flow_runs/{flow_run_id}")
+            except httpx.TimeoutException:  # a server that is busy with the run that is waited for
+                return None
             return run if run["state_type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED") else None
 
         return wait_until(ended, f"flow run {flow_run_id} ends", timeout=timeout, explain=explain, every=1)
