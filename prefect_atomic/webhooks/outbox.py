@@ -145,8 +145,7 @@ class FolderOutbox:
             fcntl.flock(file, fcntl.LOCK_EX)
             with open(file, "wb", closefd=False) as content:
                 content.write(entry.to_json())
-            if is_new:
-                os.fsync(file)
+            os.fsync(file)  # before it takes the place of what is safe there
             os.replace(draft, self.folder / name)
             if is_new:
                 _sync(self.folder)
