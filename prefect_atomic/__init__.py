@@ -20,8 +20,11 @@ from prefect_atomic.errors import (
     RequestError,
     ResponseError,
     SignatureError,
+    StorageError,
     TransportError,
 )
+from prefect_atomic.integrations.s3 import S3Bucket, S3Object
+from prefect_atomic.integrations.s3.tasks import s3_copy, s3_delete, s3_download, s3_list, s3_move, s3_upload
 from prefect_atomic.tasks import asend_request, is_transient, send_request
 from prefect_atomic.transport import Response, Retry, instant_retries
 from prefect_atomic.webhooks import (
@@ -56,8 +59,11 @@ __all__ = [
     "Response",
     "ResponseError",
     "Retry",
+    "S3Bucket",
+    "S3Object",
     "SalesforceData360",
     "SignatureError",
+    "StorageError",
     "TransportError",
     "WebhookSubscription",
     "asend_request",
@@ -65,6 +71,12 @@ __all__ = [
     "instant_retries",
     "is_transient",
     "redeliver",
+    "s3_copy",
+    "s3_delete",
+    "s3_download",
+    "s3_list",
+    "s3_move",
+    "s3_upload",
     "send_request",
     "verify_webhook",
     "webhook",

@@ -46,6 +46,18 @@ class SignatureError(AtomicError):
     """A webhook was not signed with the secret, or was changed or delayed on the way."""
 
 
+class StorageError(AtomicError):
+    """A bucket, or an object in it, cannot be used.
+
+    Attributes:
+        code: What S3 calls it, such as `NoSuchKey` or `AccessDenied`.
+    """
+
+    def __init__(self, message: str, *, code: str, transient: bool = False, retry_after: float | None = None) -> None:
+        super().__init__(message, transient=transient, retry_after=retry_after)
+        self.code = code
+
+
 class TransportError(AtomicError):
     """No complete answer arrived: refused, timed out, cut off, or TLS failed.
 

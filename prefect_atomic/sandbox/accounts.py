@@ -67,8 +67,21 @@ class Data360Account:
 
 
 @dataclass(frozen=True)
+class AtomicAccount:
+    """A client for `/atomic/oauth2/token`, with one of the roles that Atomic's API knows."""
+
+    organization_id: str
+    environment_id: str
+    base_url: str
+    token_url: str
+    client_id: str
+    client_secret: str = field(repr=False)
+    role: str
+
+
+@dataclass(frozen=True)
 class Accounts:
-    """One account for each credential type, and a second AWS one that needs its session token."""
+    """One account for each credential type, a second AWS one that needs its session token, and one per Atomic role."""
 
     oauth: OAuthAccount
     basic: BasicAccount
@@ -78,6 +91,8 @@ class Accounts:
     custom_headers: dict[str, str] = field(repr=False)
     google: GoogleAccount
     data_360: Data360Account
+    atomic: AtomicAccount
+    atomic_workbench: AtomicAccount
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Accounts":
@@ -91,6 +106,8 @@ class Accounts:
             custom_headers=data["custom_headers"],
             google=GoogleAccount(**data["google"]),
             data_360=Data360Account(**data["data_360"]),
+            atomic=AtomicAccount(**data["atomic"]),
+            atomic_workbench=AtomicAccount(**data["atomic_workbench"]),
         )
 
     @classmethod
@@ -136,6 +153,8 @@ class Accounts:
                 client_secret=secrets.token_hex(32).upper(),
                 dataspace="default",
             ),
+            atomic=_atomic(url, name, role="events"),
+            atomic_workbench=_atomic(url, name, role="workbench"),
         )
 
 
@@ -147,6 +166,20 @@ def _aws(prefix: str, *, session_token: str | None) -> AWSAccount:
         secret_access_key="".join(secrets.choice(base64_letters) for _ in range(40)),
         session_token=session_token,
         region="us-east-1",
+    )
+
+
+def _atomic(url: str, name: str, *, role: str) -> AtomicAccount:
+    # as Amazon Cognito makes them, which issues Atomic's tokens
+    letters = string.ascii_lowercase + string.digits
+    return AtomicAccount(
+        organization_id=f"org-{name}",
+        environment_id=f"env-{name}",
+        base_url=f"{url}/atomic",
+        token_url=f"{url}/atomic/oauth2/token",
+        client_id="".join(secrets.choice(letters) for _ in range(26)),
+        client_secret="".join(secrets.choice(letters) for _ in range(52)),
+        role=role,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from prefect_atomic.sandbox import identity, plain, salesforce
 from prefect_atomic.sandbox.accounts import Accounts
+from prefect_atomic.sandbox.atomic import Atomic
 from prefect_atomic.sandbox.control import Control
 from prefect_atomic.sandbox.faults import Fault, Faults
 from prefect_atomic.sandbox.google import Google
@@ -30,16 +31,18 @@ class Application:
     def __init__(self, url: str) -> None:
         accounts, tokens = Accounts.generate(url), Tokens()
         google = Google(accounts.google, tokens)
+        atomic = Atomic(accounts.atomic, accounts.atomic_workbench, tokens)
         self._calls: Counter[str] = Counter()
         self._faults = Faults()
         self._services = _by_path(
             identity.routes(accounts.oauth, tokens)
             + google.routes()
             + salesforce.routes(accounts.data_360, tokens)
+            + atomic.routes()
             + Verifiers(accounts, tokens, google).routes()
             + plain.routes()
         )
-        control = Control(accounts, tokens, self._faults, self._calls, self._services)
+        control = Control(accounts, tokens, self._faults, self._calls, self._services, atomic)
         self._control = _by_path(control.routes())
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:

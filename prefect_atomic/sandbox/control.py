@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 
 from prefect_atomic.sandbox.accounts import Accounts
+from prefect_atomic.sandbox.atomic import Atomic
 from prefect_atomic.sandbox.faults import Fault, Faults
 from prefect_atomic.sandbox.tokens import Tokens
 from prefect_atomic.sandbox.wire import Answer, Received, Refused, Route, read_json
@@ -22,24 +23,28 @@ class Control:
         faults: Faults,
         calls: Counter[str],
         services: Mapping[str, Route],
+        atomic: Atomic,
     ) -> None:
         self._accounts = accounts
         self._tokens = tokens
         self._faults = faults
         self._calls = calls
         self._services = services
+        self._atomic = atomic
 
     def routes(self) -> list[Route]:
         """The paths of the control."""
         get, put, post = frozenset({"GET"}), frozenset({"PUT"}), frozenset({"POST"})
+        atomic = "what Atomic has, and what it is told"
         return [
             Route("/_sandbox", self._index, "this index", get),
             Route("/_sandbox/accounts", self._show_accounts, "the accounts that are accepted, with their secrets", get),
             Route("/_sandbox/calls", self._show_calls, "how often each path was called", get),
             Route("/_sandbox/faults", self._set_fault, "makes a path misbehave", put),
             Route("/_sandbox/token", self._set_token, '{"expires_in": 20} is what answers say from now on', put),
+            Route("/_sandbox/atomic", self._serve_atomic, atomic, get | put),
             Route("/_sandbox/revoke", self._revoke, "refuses all tokens issued so far", post),
-            Route("/_sandbox/reset", self._reset, "forgets calls, faults and tokens", post),
+            Route("/_sandbox/reset", self._reset, "forgets calls, faults, tokens and what Atomic has", post),
         ]
 
     def _index(self, _: Received) -> Answer:
@@ -77,6 +82,15 @@ class Control:
         self._tokens.state_lifetime(expires_in)
         return DONE
 
+    def _serve_atomic(self, received: Received) -> Answer:
+        if received.method == "GET":
+            return Answer.of_json(self._atomic.shown(), headers={"Cache-Control": "no-store"})
+        try:
+            self._atomic.set(read_json(received))
+        except ValueError as error:
+            raise Refused(Answer.of_json({"error": str(error)}, status=400)) from None
+        return DONE
+
     def _revoke(self, _: Received) -> Answer:
         self._tokens.revoke()
         return DONE
@@ -85,4 +99,5 @@ class Control:
         self._calls.clear()
         self._faults.reset()
         self._tokens.reset()
+        self._atomic.reset()
         return DONE

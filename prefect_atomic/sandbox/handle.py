@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from types import TracebackType
 from typing import IO, Any, Self
@@ -159,12 +160,40 @@ class Sandbox:
         """From now on, answers of token endpoints say this as `expires_in`; None leaves it out."""
         self._ask("PUT", "token", {"expires_in": seconds})
 
+    def set_atomic(
+        self,
+        *,
+        hours: Mapping[str, Sequence[Sequence[Mapping[str, Any]]] | None] | None = None,
+        url_seconds: float | None = None,
+        bulk_seconds: float | None = None,
+        flows: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
+        """Sets what Atomic has or does; what is left out stays as it is.
+
+        Args:
+            hours: the events of each hour by its end in UTC, such as `2026-01-31T09`: a list of files, each a list of
+                events. An empty list is an hour without events; None takes the hour away, as if not yet processed.
+            url_seconds: for how long a pre-signed URL that is made from now on is good; 900 at first.
+            bulk_seconds: for how long a bulk task runs, those that were started already too; 1 at first.
+            flows: Action Flows to add or replace by their id, as `{"published": True, "required": ["name"]}`.
+
+        Raises:
+            SandboxError: if one of them cannot be; then nothing is set.
+        """
+        settings = {"hours": hours, "url_seconds": url_seconds, "bulk_seconds": bulk_seconds, "flows": flows}
+        self._ask("PUT", "atomic", settings)
+
+    def atomic(self) -> dict[str, Any]:
+        """What Atomic has: `invocations` in the order in which they arrived, `users`, `cards` and `webhooks`."""
+        answer: dict[str, Any] = self._ask("GET", "atomic")
+        return answer
+
     def revoke(self) -> None:
         """Refuses, from now on, all tokens that were issued so far."""
         self._ask("POST", "revoke")
 
     def reset(self) -> None:
-        """Forgets the calls, the faults and the tokens."""
+        """Forgets the calls, the faults, the tokens and what Atomic has."""
         self._ask("POST", "reset")
 
     def _ask(self, method: str, what: str, content: object = None) -> Any:

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
 
-Kind = Literal["oauth", "google", "salesforce-core", "data-360"]
+Kind = Literal["oauth", "google", "salesforce-core", "data-360", "atomic-events", "atomic-workbench"]
+
+ATOMIC: tuple[Kind, ...] = ("atomic-events", "atomic-workbench")  # one for each role
 
 
 class _Usual(Enum):
@@ -51,13 +53,14 @@ class Tokens:
         """What is known of a token, whether it is still accepted or not."""
         return self._issued.get(_digest(token))
 
-    def accept(self, kind: Kind, token: str) -> Issued:
-        """Accepts a live token of this kind; raises `TokenRefused` for any other."""
+    def accept(self, kinds: Kind | tuple[Kind, ...], token: str) -> Issued:
+        """Accepts a live token of this kind, or of one of these; raises `TokenRefused` for any other."""
+        expected = kinds if isinstance(kinds, tuple) else (kinds,)
         issued = self.find(token)
         if issued is None:
             raise TokenRefused("nobody here issued this token; was the sandbox reset or started anew?")
-        if issued.kind != kind:
-            raise TokenRefused(f"this is a {issued.kind} token; a {kind} token was expected")
+        if issued.kind not in expected:
+            raise TokenRefused(f"this is {_a(issued.kind)} token; {_a(' or '.join(expected))} token was expected")
         if issued.revoked:
             raise TokenRefused("the token was revoked; request another one")
         if issued.expires_at <= time.time():
@@ -85,6 +88,10 @@ class Tokens:
             return usual
         # an answer may state nonsense, and its token must still serve the request it was fetched for
         return stated if stated > 0 else usual
+
+
+def _a(kind: str) -> str:
+    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
 
 
 def _digest(token: str) -> str:

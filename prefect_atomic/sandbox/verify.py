@@ -11,7 +11,7 @@ from prefect_atomic.sandbox import assertions, aws
 from prefect_atomic.sandbox.accounts import Accounts
 from prefect_atomic.sandbox.assertions import NotProven
 from prefect_atomic.sandbox.google import Google
-from prefect_atomic.sandbox.tokens import Kind, TokenRefused, Tokens
+from prefect_atomic.sandbox.tokens import ATOMIC, Kind, TokenRefused, Tokens
 from prefect_atomic.sandbox.wire import Answer, Received, Refused, Route
 
 REGISTRY = "sandbox token registry"
@@ -37,16 +37,17 @@ class Verifiers:
             "custom-headers": self._custom_headers,
             "google": self._google,
             "data-360": partial(self._issued, "data-360"),
+            "atomic": partial(self._issued, ATOMIC),
         }
         return [
             Route(f"/verify/{kind}", partial(_verified, kind, verifier), f"verifies the {kind} proof", below=True)
             for kind, verifier in kinds.items()
         ]
 
-    def _issued(self, kind: Kind, received: Received) -> str:
+    def _issued(self, kinds: Kind | tuple[Kind, ...], received: Received) -> str:
         token = _bearer(received)
         try:
-            self._tokens.accept(kind, token)
+            self._tokens.accept(kinds, token)
         except TokenRefused as reason:
             _refuse_token(str(reason))
         return REGISTRY

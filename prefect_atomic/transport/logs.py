@@ -1,7 +1,8 @@
-"""Keeps secrets out of what httpx and the libraries below it log.
+"""Keeps secrets out of what httpx, botocore and the libraries below them log.
 
-httpx logs every URL at INFO; httpcore logs the headers of answers, and hpack every header, at DEBUG. A filter on their
-loggers masks the secrets of the credentials in use, and the query values of the requests that are ours.
+httpx logs every URL at INFO; httpcore logs the headers of answers, hpack every header, and botocore whole requests and
+answers at DEBUG. A filter on their loggers masks the secrets of the credentials in use, and the query values of the
+requests that are ours.
 """
 
 from __future__ import annotations
@@ -27,6 +28,15 @@ _LOGGERS = (
     "httpcore.socks",
     "hpack.hpack",
     "hpack.table",
+    "botocore.auth",
+    "botocore.awsrequest",
+    "botocore.endpoint",
+    "botocore.handlers",
+    "botocore.hooks",
+    "botocore.httpsession",
+    "botocore.parsers",
+    "botocore.utils",
+    "urllib3.connectionpool",
 )
 _REMEMBERED_AT_MOST = 512
 
@@ -73,7 +83,9 @@ def hidden_answers() -> Iterator[None]:
 
 
 def _shows_an_answer(record: logging.LogRecord) -> bool:
-    return record.name.startswith("hpack") or "receive_response_headers.complete" in str(record.msg)
+    if record.name.startswith(("hpack", "botocore.parsers")):
+        return True
+    return "receive_response_headers.complete" in str(record.msg)
 
 
 class _SecretFilter(logging.Filter):

@@ -1,0 +1,1 @@
+"""Further systems as blocks: storage, and the APIs of other platforms."""

@@ -1,0 +1,112 @@
+"""boto3 clients: one per process for all blocks that have the same access, as blocks are loaded anew all the time."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime
+from threading import Lock
+from typing import Any, NamedTuple
+
+import boto3
+from botocore.config import Config
+from botocore.credentials import AssumeRoleCredentialFetcher, DeferredRefreshableCredentials
+from botocore.exceptions import NoCredentialsError
+
+from prefect_atomic.transport.logs import hidden_answers, hide_in_logs
+
+CONNECTIONS = 10
+_KEPT = 32
+_CONFIG = Config(
+    signature_version="s3v4",  # presigned URLs would be signed the old way in some regions
+    retries={"mode": "standard", "total_max_attempts": 5},
+    connect_timeout=10,
+    read_timeout=60,
+    max_pool_connections=CONNECTIONS + 2,
+    user_agent_extra="prefect-atomic",
+)
+
+
+class Access(NamedTuple):
+    """Who asks which server; two that are equal share a client."""
+
+    region: str | None
+    endpoint_url: str | None
+    access_key_id: str | None
+    secret_access_key: str | None
+    session_token: str | None
+    role_arn: str | None
+    external_id: str | None
+
+
+def client_for(access: Access) -> Any:
+    """The S3 client of this process for an access; it may be used by many threads at once."""
+    with _one_at_a_time:
+        if (client := _clients.pop(access, None)) is None:
+            client = _made(access)
+            while len(_clients) >= _KEPT:
+                del _clients[next(iter(_clients))]
+        _clients[access] = client  # last: the first is the one that was not used for longest
+        return client
+
+
+_clients: dict[Access, Any] = {}
+_one_at_a_time = Lock()
+
+
+def credentials_of(client: Any) -> Any:
+    """What a client signs with by now: key, secret and token, all None where there are no credentials.
+
+    Raises:
+        CredentialRetrievalError: They cannot be had.
+    """
+    credentials = client._get_credentials()  # boto3 has no public name for it
+    return credentials.get_frozen_credentials() if credentials else None
+
+
+def expiry_of(client: Any) -> datetime | None:
+    """When the credentials that a client has are renewed at the latest; None for those that are not."""
+    expiry: datetime | None = getattr(client._get_credentials(), "_expiry_time", None)
+    return expiry
+
+
+def _made(access: Access) -> Any:
+    session = boto3.Session(
+        access.access_key_id, access.secret_access_key, access.session_token, region_name=access.region
+    )
+    if access.role_arn:
+        session._session._credentials = DeferredRefreshableCredentials(
+            _Role(session, access), "assume-role"
+        )  # what botocore does for a profile with a role
+    return session.client("s3", endpoint_url=access.endpoint_url, config=_CONFIG)
+
+
+class _Role:
+    """Assumes a role whenever its credentials are about to expire: botocore calls this 10 to 15 minutes before."""
+
+    def __init__(self, session: boto3.Session, access: Access) -> None:
+        self._session = session._session
+        self._source = session.get_credentials()
+        self._role_arn = access.role_arn
+        self._arguments = {"RoleSessionName": "prefect-atomic"}
+        if access.external_id:
+            self._arguments["ExternalId"] = access.external_id
+
+    def __call__(self) -> dict[str, str]:
+        if self._source is None:
+            raise NoCredentialsError
+        with hidden_answers():  # botocore logs the answer, with the secrets, at DEBUG
+            found: dict[str, str] = AssumeRoleCredentialFetcher(
+                self._session.create_client, self._source, self._role_arn, extra_args=self._arguments
+            ).fetch_credentials()
+        hide_in_logs((found["secret_key"], found["token"]))
+        return found
+
+
+def forget_clients() -> None:
+    """Has clients made anew: for a forked child, whose connections are its parent's, and for changed AWS_ variables."""
+    global _one_at_a_time
+    _one_at_a_time = Lock()
+    _clients.clear()
+
+
+os.register_at_fork(after_in_child=forget_clients)
