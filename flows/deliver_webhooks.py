@@ -8,13 +8,15 @@ from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 from prefect import flow, get_run_logger
-from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
+from prefect.artifacts import create_table_artifact
 from prefect.filesystems import ReadableFileSystem, WritableFileSystem
 from prefect.runtime import flow_run
 
 from prefect_atomic import AtomicError, RequestError, WebhookSubscription, webhook
+from prefect_atomic.tasks import paths
+from prefect_atomic.tasks.progress import ProgressArtifact
 from prefect_atomic.tasks.saved import Saved
-from prefect_atomic.webhooks import paths, saved_subscriptions
+from prefect_atomic.webhooks import saved_subscriptions
 from prefect_atomic.webhooks.event import complete
 from prefect_atomic.webhooks.subscription import resolve
 
@@ -61,14 +63,14 @@ def deliver_webhooks_flow(
         except RequestError as error:
             raise RequestError(f"{slug}: event {event['id']}: {error}") from None
     counts = {slug: Counter[str]() for slug in slugs}
-    artifact = create_progress_artifact(progress=0.0, key="webhook-delivery", description=f"{len(pairs)} deliveries")
+    progress = ProgressArtifact("webhook-delivery", f"{len(pairs)} deliveries")
     done = 0
     for batch in _batches(pairs):
         for slug, state in _delivered(batch, to, max_wait):
             counts[slug][state] += 1
         done += len(batch)
-        update_progress_artifact(artifact, progress=100 * done / len(pairs))  # type: ignore[arg-type]
-    update_progress_artifact(artifact, progress=100.0)  # type: ignore[arg-type]
+        progress.tell(done / len(pairs))
+    progress.end()
     rows = [
         {"subscription": slug, **{state: count[state] for state in ("delivered", "waiting", "paused", "failed")}}
         for slug, count in counts.items()

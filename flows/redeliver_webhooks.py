@@ -1,18 +1,15 @@
 """Delivers the webhook events that wait: schedule it every few minutes, once for all subscriptions."""
 
-from threading import Lock
-
 from prefect import flow, get_run_logger, task
-from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
+from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from prefect_atomic import AtomicError, Redelivery, redeliver
+from prefect_atomic.tasks.progress import ProgressArtifact
 from prefect_atomic.webhooks import saved_subscriptions
 
 _AT_ONCE = 10
-_WORTH_TELLING = 1.0
-"""Per cent of progress between two updates of the artifact."""
 
 
 @flow(name="redeliver-webhooks", task_runner=ThreadPoolTaskRunner(max_workers=_AT_ONCE))  # type: ignore[arg-type]
@@ -50,27 +47,19 @@ def redeliver_webhooks_flow(subscriptions: list[str] | None = None, retry_all: b
 
 
 class _Progress:
-    """A progress artifact that several threads move on."""
+    """How many of the waiting events were looked at, over all subscriptions."""
 
     def __init__(self, subscriptions: int) -> None:
         self._of = subscriptions
         self._done: dict[str, float] = {}
-        self._told = 0.0
-        self._lock = Lock()
-        self._artifact = create_progress_artifact(
-            progress=0.0, key="webhook-redelivery", description="Waiting webhook events that were looked at"
-        )
+        self._artifact = ProgressArtifact("webhook-redelivery", "Waiting webhook events that were looked at")
 
     def tell(self, slug: str, seen: int, of: int) -> None:
-        with self._lock:
-            self._done[slug] = seen / of if of else 1.0
-            now = 100 * sum(self._done.values()) / self._of
-            if now - self._told >= _WORTH_TELLING:
-                self._told = now
-                update_progress_artifact(self._artifact, progress=now)  # type: ignore[arg-type]
+        self._done[slug] = seen / of if of else 1.0
+        self._artifact.tell(sum(list(self._done.values())) / self._of)
 
     def end(self) -> None:
-        update_progress_artifact(self._artifact, progress=100.0)  # type: ignore[arg-type]
+        self._artifact.end()
 
 
 @task(name="redeliver", task_run_name="redeliver to {slug}", cache_policy=NO_CACHE)

@@ -19,10 +19,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     check = commands.add_parser(
         "check",
-        help="have a saved credential prove that it resolves",
-        description="Exit status: 0 it resolves, 1 it does not, 2 wrong usage.",
+        help="have a saved credential or bucket prove that it works",
+        description="Exit status: 0 it works, 1 it does not, 2 wrong usage.",
     )
-    check.add_argument("slug", help="the slug of the saved credential, such as atomic-basic-auth/crm")
+    check.add_argument("slug", help="the slug of the saved block, such as atomic-basic-auth/crm")
     check.add_argument("--json", action="store_true", help="print what it got as JSON")
 
     chosen = parser.parse_args(arguments)
@@ -63,23 +63,25 @@ def _check(slug: str, *, as_json: bool) -> int:
     from rich.console import Console
     from rich.table import Table
 
-    from prefect_atomic.errors import AtomicError
-    from prefect_atomic.tasks import resolve
+    from prefect_atomic.credentials import Credential
+    from prefect_atomic.errors import AtomicError, CredentialError
+    from prefect_atomic.integrations.s3 import S3Bucket
+    from prefect_atomic.tasks.saved import Saved
 
     try:
-        credential = resolve(slug)
-        found = credential.check() if credential else None
+        block = Saved("slug", "atomic-basic-auth/crm", CredentialError).load(slug)
+        if not isinstance(block, Credential | S3Bucket):
+            raise CredentialError(f"slug: is a {type(block).__name__}, which has nothing to prove.")
+        found = block.check()
     except AtomicError as error:
         sys.stderr.write(f"{error}\n")
-        return 1
-    if found is None:
         return 1
     if as_json:
         sys.stdout.write(found.model_dump_json() + "\n")
         return 0
     table = Table(show_header=False, box=None)
     for name, value in (
-        ("credential", slug),
+        ("block", slug),
         ("kind", found.kind),
         ("token until", f"{found.expires_at:%Y-%m-%d %H:%M:%S} UTC" if found.expires_at else "needs none"),
         ("scopes", ", ".join(found.scopes) or "not said"),

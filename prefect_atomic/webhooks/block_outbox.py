@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
@@ -21,13 +21,13 @@ from typing import Any
 from uuid import uuid4
 
 from prefect.client.orchestration import get_client
-from prefect.concurrency.sync import concurrency
 from prefect.filesystems import WritableFileSystem
 from prefect.variables import Variable
 
 from prefect_atomic.credentials.base import now
 from prefect_atomic.settings import outbox_folder
-from prefect_atomic.webhooks import paths
+from prefect_atomic.tasks import paths
+from prefect_atomic.tasks.alone import alone
 from prefect_atomic.webhooks.entry import Entry
 from prefect_atomic.webhooks.outbox import Held
 
@@ -36,7 +36,6 @@ _PAGE = 200
 _MOST_NEW_SLOTS = 64
 _REGISTERED_AGAIN = 24 * 3600.0
 _FORGOTTEN = 30 * 24 * 3600.0
-_REDELIVERY_LEASE = 60.0
 
 
 class BlockOutbox:
@@ -73,21 +72,8 @@ class BlockOutbox:
             return None
         return _HeldSlot(self, None, slot, entry)
 
-    @contextmanager
-    def redelivering(self) -> Iterator[bool]:
-        name = f"{_ROOT}-{self.key}"
-        with get_client(sync_client=True) as client:
-            client.upsert_global_concurrency_limit_by_name(name, 1)
-        slot = concurrency(name, timeout_seconds=1, lease_duration=_REDELIVERY_LEASE, strict=True)
-        try:
-            slot.__enter__()
-        except TimeoutError:
-            yield False
-            return
-        try:
-            yield True
-        finally:
-            slot.__exit__(None, None, None)
+    def redelivering(self) -> AbstractContextManager[bool]:
+        return alone(f"{_ROOT}-{self.key}")
 
     @cached_property
     def _found(self) -> list[str]:

@@ -88,7 +88,7 @@ def test_check_ends_with_1_where_there_is_no_such_credential(
 ) -> None:
     assert main(["check", slug]) == 1
 
-    assert capsys.readouterr().err.startswith("credential: ")
+    assert capsys.readouterr().err.startswith("slug: ")
 
 
 def test_wrong_usage_ends_with_2() -> None:

@@ -14,7 +14,8 @@ from botocore.exceptions import NoCredentialsError
 
 from prefect_atomic.transport.logs import hidden_answers, hide_in_logs
 
-CONNECTIONS = 10
+CONNECTIONS = 6
+"""At once for a transfer. Each costs some 4 MB of memory; 10, the default of s3transfer, pass 150 MB in all."""
 _KEPT = 32
 _CONFIG = Config(
     signature_version="s3v4",  # presigned URLs would be signed the old way in some regions

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import math
 import queue
 from collections.abc import Iterable
 from contextlib import suppress
@@ -20,7 +22,7 @@ class Feed:
     def __init__(self, pieces: Iterable[bytes]) -> None:
         self._pieces = pieces
         self._queue = queue.Queue[bytes | BaseException | None](maxsize=4)
-        self._left = b""
+        self._left = memoryview(b"")
         self._has_ended = False
 
     def filled(self, future: Any) -> None:
@@ -48,22 +50,26 @@ class Feed:
         return False
 
     def read(self, amount: int = -1) -> bytes:
-        taken = [self._left]
-        length = len(self._left)
-        while (amount < 0 or length < amount) and not self._has_ended:
-            piece = self._queue.get()
-            if isinstance(piece, BaseException):
-                raise _StoppedError
-            if piece is None:
-                self._has_ended = True
-            else:
-                taken.append(piece)
-                length += len(piece)
-        content = b"".join(taken)
-        if amount < 0:
-            amount = length
-        self._left = content[amount:]
-        return content[:amount]
+        content = io.BytesIO()  # whose value is no second copy, as a join of the pieces would be
+        wanted = math.inf if amount < 0 else amount
+        while content.tell() < wanted:
+            if not self._left and not self._next():
+                break
+            taken = self._left if wanted == math.inf else self._left[: amount - content.tell()]
+            content.write(taken)
+            self._left = self._left[len(taken) :]
+        return content.getvalue()
+
+    def _next(self) -> bool:
+        """Waits for a piece; whether there is one."""
+        if self._has_ended:
+            return False
+        piece = self._queue.get()
+        if isinstance(piece, BaseException):
+            raise _StoppedError
+        self._has_ended = piece is None
+        self._left = memoryview(piece or b"")
+        return not self._has_ended
 
 
 class _StoppedError(Exception):

@@ -30,12 +30,12 @@ from prefect_atomic.integrations.s3.transfers import (
     LARGEST_IN_USUAL_PARTS,
     MIB,
     PART,
-    STREAM_PART,
     Known,
     Progress,
     in_parallel,
     managing,
     part_for,
+    range_for,
     subscribers,
 )
 
@@ -125,7 +125,7 @@ class Objects:
         """Stores a file, or what a file object still holds; all of it, or nothing under this key."""
         full = self.full(key)
         size = source.stat().st_size if isinstance(source, Path) else None
-        part = STREAM_PART if size is None else part_for(size)
+        part = PART if size is None else part_for(size)
         stored_as = self._stored_as(full, content_type, None if size is not None and size < part else part)
         content = str(source) if isinstance(source, Path) else source
         with self.told(f"upload {key!r}"), managing(self.client, part, manager) as manager:
@@ -195,14 +195,12 @@ class Objects:
     ) -> Path:
         """Stores an object as a file; the file is there as a whole, or as it was before."""
         full, draft = self.full(key), path.with_name(f".{path.name[:200]}.{token_hex(4)}.part")
-        with self.told(f"download {_name(key)!r}"), managing(self.client, PART, manager) as running:
+        with self.told(f"download {_name(key)!r}"):
             try:
                 for attempt in range(1, _ATTEMPTS + 1):
                     answer = self._head(full)
-                    known = Known(answer["ContentLength"], answer["ETag"])
-                    future = running.download(self.bucket, full, str(draft), {}, [known, *subscribers(progress)])
                     try:
-                        future.result()
+                        self._fetch(full, draft, answer, progress, manager)
                     except ClientError as error:
                         if _code(error) in _REPLACED and attempt < _ATTEMPTS:
                             continue
@@ -219,6 +217,14 @@ class Objects:
                 with suppress(OSError):
                     draft.unlink()
         raise self._damaged(key)
+
+    def _fetch(
+        self, full: str, to: Path, answer: dict[str, Any], progress: Progress | None, manager: TransferManager | None
+    ) -> None:
+        size = answer["ContentLength"]
+        with managing(self.client, range_for(size), manager) as running:
+            known = Known(size, answer["ETag"])
+            running.download(self.bucket, full, str(to), {}, [known, *subscribers(progress)]).result()
 
     def read_stream(self, key: str | S3Object) -> Iterator[bytes]:
         """The content piece by piece; goes on where it was cut off. The last piece comes when all of it is checked."""

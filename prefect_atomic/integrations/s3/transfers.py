@@ -18,8 +18,8 @@ Progress = Callable[[int], None]
 
 MIB = 1024 * 1024
 PART = 8 * MIB
-STREAM_PART = 16 * MIB
-"""Larger where the size is not known: S3 takes 10,000 parts, so a stream of up to 156 GiB."""
+"""Of an upload, so also of a stream whose size is not known: S3 takes 10,000 parts, which are 78 GiB."""
+_LARGEST_RANGE = 64 * MIB
 _MOST_PARTS = 9_999
 LARGEST_IN_USUAL_PARTS = PART * _MOST_PARTS
 _FILES_AT_ONCE = 8
@@ -28,6 +28,11 @@ _FILES_AT_ONCE = 8
 def part_for(size: int) -> int:
     """The size of the parts: 8 MiB, more where they would be more than S3 takes."""
     return max(PART, -(-size // _MOST_PARTS // MIB) * MIB)
+
+
+def range_for(size: int) -> int:
+    """The size of the ranges that a download asks for, side by side; larger ones are fewer requests."""
+    return min(max(PART, size // (4 * access.CONNECTIONS) // MIB * MIB), _LARGEST_RANGE)
 
 
 @contextmanager
@@ -40,9 +45,10 @@ def managing(client: Any, part: int, manager: TransferManager | None) -> Iterato
         multipart_threshold=part,
         multipart_chunksize=part,
         max_request_concurrency=access.CONNECTIONS,
-        max_in_memory_upload_chunks=3 if part == STREAM_PART else 5,
+        max_in_memory_upload_chunks=2,
         max_submission_concurrency=2,
-        max_io_queue_size=100,
+        max_io_queue_size=64,
+        io_chunksize=64 * 1024,
     )
     with TransferManager(client, config) as made:
         yield made

@@ -10,14 +10,15 @@ from prefect.utilities.asyncutils import run_coro_as_sync
 
 
 def read(block: ReadableFileSystem | WritableFileSystem, path: str) -> bytes:
-    return bytes(_done(block.read_path(path)))
+    return bytes(done(block.read_path(path)))
 
 
 def write(block: WritableFileSystem, path: str, content: bytes) -> None:
-    _done(block.write_path(path, content))
+    done(block.write_path(path, content))
 
 
-def _done(result: Any) -> Any:
+def done(result: Any) -> Any:
+    """What a method of a block returns, once it has."""
     return run_coro_as_sync(_awaited(result)) if inspect.isawaitable(result) else result
 
 
