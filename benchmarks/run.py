@@ -13,7 +13,6 @@ import tempfile
 import time
 import tracemalloc
 from collections.abc import Callable
-from dataclasses import dataclass
 from statistics import median
 
 _HOME = tempfile.TemporaryDirectory(prefix="prefect-atomic-bench-")
@@ -25,8 +24,10 @@ os.environ |= {
 }
 
 import httpx  # noqa: E402 - Prefect reads its settings when it is imported
+from figure import Figure  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
+from transfers import transfers  # noqa: E402
 
 from prefect_atomic import (  # noqa: E402
     AWSSignedRequest,
@@ -50,21 +51,6 @@ SHORT_ROUNDS = 1000
 """For what takes microseconds: many short batches, of which some are not disturbed."""
 WAITING = 10_500
 LAZY = ("boto3", "botocore", "awscrt", "simple_salesforce", "redis", "fastapi", "jwt")
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One measured figure and its limit."""
-
-    what: str
-    value: float
-    unit: str
-    limit: float
-    at_least: bool = False
-
-    @property
-    def holds(self) -> bool:
-        return self.value >= self.limit if self.at_least else self.value <= self.limit
 
 
 Clock = Callable[[], float]
@@ -194,6 +180,7 @@ def imports() -> list[Figure]:
 def main() -> int:
     with Sandbox.start() as sandbox:
         figures = [*imports(), *requests(sandbox), *proofs(sandbox), *webhooks(sandbox)]
+    figures += transfers()
     table = Table(title="the best of many rounds, the two sides of a comparison in turn")
     for heading in ("what", "measured", "limit"):
         table.add_column(heading, justify="left" if heading == "what" else "right")

