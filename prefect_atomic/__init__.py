@@ -1,7 +1,8 @@
 """Atomic's integration layer for Prefect: credentials, shared tokens and authenticated requests."""
 
+import typing as _typing
+
 from prefect_atomic.credentials import (
-    AnyCredential,
     AWSSignedRequest,
     BasicAuth,
     Credential,
@@ -16,6 +17,7 @@ from prefect_atomic.errors import (
     AtomicError,
     CredentialError,
     DestinationError,
+    InvocationError,
     OutboxError,
     RequestError,
     ResponseError,
@@ -23,8 +25,15 @@ from prefect_atomic.errors import (
     StorageError,
     TransportError,
 )
+from prefect_atomic.integrations.any_credential import AnyCredential
+from prefect_atomic.integrations.atomic import (
+    AnalyticsHour,
+    AtomicEnvironment,
+    AtomicWebhook,
+    Invocation,
+    InvocationOutcome,
+)
 from prefect_atomic.integrations.s3 import S3Bucket, S3Object
-from prefect_atomic.integrations.s3.tasks import s3_copy, s3_delete, s3_download, s3_list, s3_move, s3_upload
 from prefect_atomic.tasks import asend_request, is_transient, send_request
 from prefect_atomic.transport import Response, Retry, instant_retries
 from prefect_atomic.webhooks import (
@@ -37,12 +46,18 @@ from prefect_atomic.webhooks import (
     webhook,
 )
 
+if _typing.TYPE_CHECKING:
+    from prefect_atomic.integrations.s3.tasks import s3_copy, s3_delete, s3_download, s3_list, s3_move, s3_upload
+
 __version__ = "0.1.0"
 
 __all__ = [
     "AWSSignedRequest",
+    "AnalyticsHour",
     "AnyCredential",
+    "AtomicEnvironment",
     "AtomicError",
+    "AtomicWebhook",
     "BasicAuth",
     "Credential",
     "CredentialCheck",
@@ -51,6 +66,9 @@ __all__ = [
     "Delivery",
     "DestinationError",
     "GoogleServiceAccount",
+    "Invocation",
+    "InvocationError",
+    "InvocationOutcome",
     "KeyPair",
     "OAuthClientCredentials",
     "OutboxError",
@@ -81,3 +99,11 @@ __all__ = [
     "verify_webhook",
     "webhook",
 ]
+
+
+def __getattr__(name: str) -> _typing.Any:
+    if name.startswith("s3_") and name in __all__:  # Prefect reads the source of each task: 1 ms that few need
+        from prefect_atomic.integrations.s3 import tasks
+
+        return getattr(tasks, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

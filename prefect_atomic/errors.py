@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from prefect_atomic.integrations.atomic import InvocationOutcome
     from prefect_atomic.transport.response import Response
 
 
@@ -44,6 +45,19 @@ class OutboxError(AtomicError):
 
 class SignatureError(AtomicError):
     """A webhook was not signed with the secret, or was changed or delayed on the way."""
+
+
+class InvocationError(AtomicError):
+    """Action Flows were not started, or it is not known whether they were.
+
+    Attributes:
+        outcomes: What became of each invocation, those that were started too.
+    """
+
+    def __init__(self, message: str, *, outcomes: tuple[InvocationOutcome, ...]) -> None:
+        # Never transient: the same call would start once more what was started.
+        super().__init__(message)
+        self.outcomes = outcomes
 
 
 class StorageError(AtomicError):

@@ -27,14 +27,15 @@ class TestEveryBlock(BlockStandardTestSuite):
     def test_has_a_valid_image(self, block: type[Block]) -> None: ...
 
 
-def test_the_union_has_the_seven() -> None:
-    assert len(CREDENTIALS) == 7
+def test_the_union_has_the_seven_and_that_of_atomics_own_api() -> None:
+    assert len(CREDENTIALS) == 8
 
 
 @pytest.mark.parametrize("block", CREDENTIALS, ids=lambda block: block.__name__)
 def test_a_slug_is_ours_and_a_title_is_distinct(block: type[Credential]) -> None:
     """A form has one tab for each title; a slug that another package uses would replace its type."""
-    assert block.get_block_type_slug() == f"atomic-{block.model_fields['kind'].default}"
+    kind = block.model_fields["kind"].default
+    assert block.get_block_type_slug() == f"atomic-{kind.removeprefix('atomic-')}"
     assert [kind.get_block_type_name() for kind in CREDENTIALS].count(block.get_block_type_name()) == 1
 
 

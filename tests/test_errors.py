@@ -12,6 +12,8 @@ from prefect_atomic import (
     CredentialError,
     CustomHeaders,
     DestinationError,
+    InvocationError,
+    InvocationOutcome,
     RequestError,
     Response,
     ResponseError,
@@ -33,6 +35,7 @@ ERRORS = [
     RequestError("why"),
     TransportError("why", transient=True, retry_after=2.5),
     ResponseError("why", response=RESPONSE, transient=True, retry_after=7),
+    InvocationError("why", outcomes=(InvocationOutcome(position=0, flow_invocation_id="1", state="refused"),)),
 ]
 
 

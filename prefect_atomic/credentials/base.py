@@ -132,6 +132,9 @@ class Credential(GuardedBlock, CredentialsBlock, ABC):
 class TokenCredential(Credential, ABC):
     """A credential whose proof is a bearer token that somebody, perhaps itself, mints; everybody shares it."""
 
+    _not_of_the_token: ClassVar[frozenset[str]] = frozenset({"allowed_hosts"})
+    """Fields that do not change which token is minted. Whatever else differs, it is a token of its own."""
+
     @abstractmethod
     def _mint(self) -> Token:
         """A new token. Runs in one thread of one process at a time; may take as long as a token request may.
@@ -170,7 +173,6 @@ class TokenCredential(Credential, ABC):
         return await shared_cache().aget(self._seal(), self._mint, rejected=rejected)
 
     def _seal(self) -> Seal:
-        # Every field but the destinations: two credentials that differ in anything else get tokens of their own.
         values = map(self.__dict__.__getitem__, _sealed_fields(type(self)))
         return seal_for(tuple([value if type(value) in _SCALARS else plain(value) for value in values]))
 
@@ -179,8 +181,8 @@ _SCALARS = frozenset({str, int, bool, type(None)})
 
 
 @cache
-def _sealed_fields(kind: type[Credential]) -> tuple[str, ...]:
-    return tuple(name for name in kind.model_fields if name != "allowed_hosts")
+def _sealed_fields(kind: type[TokenCredential]) -> tuple[str, ...]:
+    return tuple(name for name in kind.model_fields if name not in kind._not_of_the_token)
 
 
 def _is_printable(text: str) -> str:

@@ -16,8 +16,9 @@ class GuardedBlock(Block, ABC):
     _noun: ClassVar[str] = "a block"
     """What such a block is called in a message."""
 
-    # pydantic quotes the input it refuses, and the input is often a secret in the wrong place.
-    model_config = ConfigDict(hide_input_in_errors=True)
+    # pydantic quotes the input it refuses, and the input is often a secret in the wrong place. It makes the validators
+    # of the blocks that are used: those of all take as long as importing all the rest.
+    model_config = ConfigDict(hide_input_in_errors=True, defer_build=True)
 
     @classmethod
     def __dispatch_key__(cls) -> str | None:

@@ -1,8 +1,7 @@
 """OAuth 2.0 client credentials (RFC 6749, section 4.4), in the three ways that identity providers want them."""
 
-import base64
 from typing import Any, Literal
-from urllib.parse import parse_qsl, quote_plus
+from urllib.parse import parse_qsl
 
 from prefect.types import SecretDict
 from pydantic import Field, field_validator
@@ -97,9 +96,7 @@ class OAuthClientCredentials(TokenCredential):
         return parameters
 
     def _basic(self) -> str:
-        # Both are form-encoded first (RFC 6749, section 2.3.1), or a colon in the id would end it.
-        pair = f"{quote_plus(self.client_id)}:{quote_plus(self.client_secret.get_secret_value())}"
-        return f"Basic {base64.b64encode(pair.encode()).decode()}"
+        return provider.basic(self.client_id, self.client_secret.get_secret_value())
 
     def known_secrets(self) -> tuple[str, ...]:
         basic = (self._basic().removeprefix("Basic "),) if self.client_authentication == "basic" else ()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote_plus, urlencode
 
 import httpx
 
@@ -22,6 +23,13 @@ from prefect_atomic.transport.retry import TRANSIENT, is_tls_refusal, retry_afte
 _MAX_ANSWER_BYTES = 1024 * 1024
 
 Parameters = list[tuple[str, str]]
+
+
+def basic(client_id: str, client_secret: str) -> str:
+    """What authenticates a client by HTTP Basic: the value of `Authorization`."""
+    # Both are form-encoded first (RFC 6749, section 2.3.1), or a colon in the id would end it.
+    pair = f"{quote_plus(client_id)}:{quote_plus(client_secret)}"
+    return f"Basic {base64.b64encode(pair.encode()).decode()}"
 
 
 def form_post(url: str, parameters: Parameters, *, headers: Mapping[str, str] | None = None) -> Outgoing:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from threading import Lock
 
-from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.logging import get_logger
 
 _WORTH_TELLING = 1.0
@@ -26,6 +25,8 @@ class ProgressArtifact:
         self._told = 0.0
         self._artifact: object = None
         try:
+            from prefect.artifacts import create_progress_artifact  # takes longer to import than this package
+
             self._artifact = create_progress_artifact(progress=0.0, key=key, description=description)
         except Exception as error:  # noqa: BLE001 - Prefect raises many kinds
             logger.warning("The progress of %s is not shown: %s.", key, type(error).__name__)
@@ -48,6 +49,8 @@ class ProgressArtifact:
         if self._artifact is None:
             return
         try:
+            from prefect.artifacts import update_progress_artifact
+
             update_progress_artifact(self._artifact, progress=per_cent)  # type: ignore[arg-type]
         except Exception as error:  # noqa: BLE001 - as above
             self._artifact = None

@@ -16,7 +16,7 @@ from urllib.parse import unquote_plus
 import h11
 import httpx
 
-from prefect_atomic.errors import DestinationError, RequestError
+from prefect_atomic.errors import AtomicError, DestinationError, RequestError
 from prefect_atomic.transport.clients import pooled_async_client, pooled_client
 from prefect_atomic.transport.hosts import can_be_asked, origin
 from prefect_atomic.transport.logs import hidden_queries
@@ -55,6 +55,20 @@ class Proof(Protocol):
     def known_secrets(self) -> Iterable[str]: ...
 
 
+class Sink(Protocol):
+    """A file, as far as the body of an answer needs it."""
+
+    def seekable(self) -> bool: ...
+
+    def tell(self) -> int: ...
+
+    def seek(self, position: int, /) -> object: ...
+
+    def truncate(self) -> object: ...
+
+    def write(self, content: bytes, /) -> object: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """How a request is sent and its answer received; see `send_request` for what each means."""
@@ -66,6 +80,8 @@ class Policy:
     allow_private_networks: bool = True
     patience: float | None = None
     """Seconds after which an answer that is still coming in, however steadily, counts as lost."""
+    sink: Sink | None = None
+    """Where the body of a 2xx answer is written instead of into the answer; rewound for another attempt."""
 
     def __post_init__(self) -> None:
         limit: object = self.max_response_bytes
@@ -73,6 +89,8 @@ class Policy:
             raise RequestError("max_response_bytes: is a whole number of bytes, zero or more.")
         if not isinstance(self.retry, Retry):
             raise RequestError("retry: takes a Retry, such as Retry(attempts=5), or None for no retries.")
+        if self.sink is not None and not self.sink.seekable():
+            raise RequestError("sink: cannot be rewound for another attempt; give a file, such as a temporary one.")
 
 
 class Send(NamedTuple):
@@ -84,6 +102,32 @@ class Wait(NamedTuple):
     seconds: float
 
 
+class _Body:
+    """What is received of an answer: into the sink what a success brings, into memory all else."""
+
+    def __init__(self, sink: Sink | None) -> None:
+        self._sink = sink
+        self._start = sink.tell() if sink is not None else 0
+
+    def begin(self, response: httpx.Response) -> None:
+        self.rewind()
+        self.length = 0
+        self.content = bytearray()
+        self._is_for_sink = self._sink is not None and response.is_success
+
+    def add(self, chunk: bytes) -> None:
+        self.length += len(chunk)
+        if self._sink is not None and self._is_for_sink:
+            self._sink.write(chunk)
+        else:
+            self.content += chunk
+
+    def rewind(self) -> None:
+        if self._sink is not None:
+            self._sink.seek(self._start)
+            self._sink.truncate()
+
+
 Outcome: TypeAlias = Received | httpx.HTTPError
 Conversation: TypeAlias = Generator[Send | Wait, Outcome | None, Response]
 
@@ -93,7 +137,7 @@ def send(outgoing: Outgoing, proof: Proof | None, policy: Policy) -> Response:
     if not isinstance(outgoing.stream, httpx.SyncByteStream):
         raise RequestError("content: is an asynchronous iterator; asend_request takes those.")
     client = pooled_client(allow_private_networks=policy.allow_private_networks)
-    conversation = converse(outgoing, proof, policy)
+    conversation, body = converse(outgoing, proof, policy), _Body(policy.sink)
     with hidden_queries():
         outcome: Outcome | None = None
         while True:
@@ -102,11 +146,14 @@ def send(outgoing: Outgoing, proof: Proof | None, policy: Policy) -> Response:
             except StopIteration as end:
                 response: Response = end.value
                 return response
+            except AtomicError:
+                body.rewind()
+                raise
             if isinstance(step, Wait):
                 sleep(step.seconds)
                 outcome = None
             else:
-                outcome = _receive(client, step, policy)
+                outcome = _receive(client, step, policy, body)
 
 
 async def asend(outgoing: Outgoing, proof: Proof | None, policy: Policy) -> Response:
@@ -114,7 +161,7 @@ async def asend(outgoing: Outgoing, proof: Proof | None, policy: Policy) -> Resp
     if not isinstance(outgoing.stream, httpx.AsyncByteStream):
         raise RequestError("content: would block the event loop; give bytes, or an asynchronous iterator of bytes.")
     client = await pooled_async_client(allow_private_networks=policy.allow_private_networks)
-    conversation = converse(outgoing, proof, policy)
+    conversation, body = converse(outgoing, proof, policy), _Body(policy.sink)
     with hidden_queries():
         outcome: Outcome | None = None
         while True:
@@ -123,28 +170,31 @@ async def asend(outgoing: Outgoing, proof: Proof | None, policy: Policy) -> Resp
             except StopIteration as end:
                 response: Response = end.value
                 return response
+            except AtomicError:
+                body.rewind()
+                raise
             if isinstance(step, Wait):
                 await asleep(step.seconds)
                 outcome = None
             else:
-                outcome = await _areceive(client, step, policy)
+                outcome = await _areceive(client, step, policy, body)
 
 
-def _receive(client: httpx.Client, step: Send, policy: Policy) -> Outcome:
+def _receive(client: httpx.Client, step: Send, policy: Policy, body: _Body) -> Outcome:
     limit, ends = policy.max_response_bytes, _end(policy)
     try:
         response = client.send(step.request, auth=step.auth, stream=True, follow_redirects=False)
         try:
-            content = bytearray()
+            body.begin(response)
             if problem := _unreadable(response, limit):
                 return Received(response, b"", problem)
             for chunk in response.iter_bytes():
-                content += chunk
-                if len(content) > limit:
+                body.add(chunk)
+                if body.length > limit:
                     return Received(response, b"", _too_long(limit))
                 if time.monotonic() > ends:
                     return httpx.ReadTimeout("its end did not come")
-            return Received(response, bytes(content))
+            return Received(response, bytes(body.content))
         except httpx.DecodingError:
             return Received(response, b"", _undecodable(response))
         finally:
@@ -155,21 +205,21 @@ def _receive(client: httpx.Client, step: Send, policy: Policy) -> Outcome:
         return httpx.LocalProtocolError(str(error))
 
 
-async def _areceive(client: httpx.AsyncClient, step: Send, policy: Policy) -> Outcome:
+async def _areceive(client: httpx.AsyncClient, step: Send, policy: Policy, body: _Body) -> Outcome:
     limit, ends = policy.max_response_bytes, _end(policy)
     try:
         response = await client.send(step.request, auth=step.auth, stream=True, follow_redirects=False)
         try:
-            content = bytearray()
+            body.begin(response)
             if problem := _unreadable(response, limit):
                 return Received(response, b"", problem)
             async for chunk in response.aiter_bytes():
-                content += chunk
-                if len(content) > limit:
+                body.add(chunk)
+                if body.length > limit:
                     return Received(response, b"", _too_long(limit))
                 if time.monotonic() > ends:
                     return httpx.ReadTimeout("its end did not come")
-            return Received(response, bytes(content))
+            return Received(response, bytes(body.content))
         except httpx.DecodingError:
             return Received(response, b"", _undecodable(response))
         finally:

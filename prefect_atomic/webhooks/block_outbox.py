@@ -22,12 +22,12 @@ from uuid import uuid4
 
 from prefect.client.orchestration import get_client
 from prefect.filesystems import WritableFileSystem
-from prefect.variables import Variable
 
 from prefect_atomic.credentials.base import now
 from prefect_atomic.settings import outbox_folder
 from prefect_atomic.tasks import paths
 from prefect_atomic.tasks.alone import alone
+from prefect_atomic.tasks.variables import forget, remember
 from prefect_atomic.webhooks.entry import Entry
 from prefect_atomic.webhooks.outbox import Held
 
@@ -85,7 +85,7 @@ class BlockOutbox:
             found += taken
             if not taken and now() - float(value["at"]) > _FORGOTTEN:
                 # Its owner would have registered it again before he used it.
-                Variable.unset(_variable(self.key, lane), _sync=True)  # type: ignore[call-arg]
+                forget(_variable(self.key, lane))
         return sorted(found)
 
     def _name(self, slot: str) -> str | None:
@@ -211,8 +211,7 @@ class _Lane:
         self._free = slots[::-1]
 
     def _register(self) -> None:
-        value = {"slots": self._slots, "at": now()}
-        Variable.set(_variable(self._key, self.name), value, tags=[_ROOT], overwrite=True, _sync=True)  # type: ignore[call-arg]
+        remember(_variable(self._key, self.name), {"slots": self._slots, "at": now()}, tag=_ROOT)
         self._registered_at = now()
 
 

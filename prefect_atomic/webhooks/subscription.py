@@ -8,9 +8,9 @@ import httpx
 from prefect.types import SecretDict
 from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 
-from prefect_atomic.credentials import AnyCredential
 from prefect_atomic.credentials.guarded_block import GuardedBlock
 from prefect_atomic.errors import DestinationError, RequestError
+from prefect_atomic.integrations.any_credential import AnyCredential
 from prefect_atomic.tasks.saved import Saved, is_slug
 from prefect_atomic.transport import outgoing
 from prefect_atomic.transport.request import header_fault

@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from prefect_atomic import (
+    AtomicEnvironment,
     AWSSignedRequest,
     BasicAuth,
     CustomHeaders,
@@ -64,6 +65,10 @@ def make(rsa_pem: str) -> dict[str, Make]:
         given = {"login_url": "https://acme.my.salesforce.com", "client_id": "app", "client_secret": secret}
         return SalesforceData360(**{**given, **fields})
 
+    def atomic(secret: str = "s3cret-of-the-client", **fields: object) -> Credential:
+        given = {"organization_id": "01", "environment_id": "e", "client_id": "client", "client_secret": secret}
+        return AtomicEnvironment(**{**given, **fields})
+
     return {
         "oauth-client-credentials": oauth,
         "aws-signed-request": aws,
@@ -72,6 +77,7 @@ def make(rsa_pem: str) -> dict[str, Make]:
         "custom-headers": headers,
         "google-service-account": google,
         "salesforce-data-360": data_360,
+        "atomic-environment": atomic,
     }
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import quote, quote_plus
 
 from prefect_atomic import (
+    AtomicEnvironment,
     AWSSignedRequest,
     BasicAuth,
     Credential,
@@ -36,6 +37,7 @@ SECOND_HEADER = "secondHEADERsecret/0123456789+abc="
 AWS_SECRET = "awsSECRETaccess/kEy+EXAMPLE/mnopqrSECRET"
 AWS_SESSION = "awsSESSIONtoken//////////wEaCXVzLWVhc3QtMSJ+SECRET+/abc=="
 DATA_360_SECRET = "data360SECRET+/=abc%7E0123456789"
+ATOMIC_SECRET = "atomicSECRET+/=abc%2B0123456789:"
 PASSPHRASE = 'keypairPASSPHRASE+/=%20"secret"'
 PLAIN_SECRETS = {
     "oauth client secret": OAUTH_SECRET,
@@ -46,6 +48,7 @@ PLAIN_SECRETS = {
     "aws secret access key": AWS_SECRET,
     "aws session token": AWS_SESSION,
     "data 360 client secret": DATA_360_SECRET,
+    "atomic client secret": ATOMIC_SECRET,
     "key pair passphrase": PASSPHRASE,
 }
 
@@ -75,7 +78,7 @@ def key_secrets() -> dict[str, str]:
 
 
 def one_of_each(provider: str, *, step: str = "token") -> dict[str, Credential]:
-    """All seven classes, and the variants that prove themselves differently, by a name to save them under.
+    """All classes, and the variants that prove themselves differently, by a name to save them under.
 
     Args:
         provider: The address of the server that plays the provider.
@@ -114,11 +117,18 @@ def one_of_each(provider: str, *, step: str = "token") -> dict[str, Credential]:
             dataspace=step,
             scope=step if step.startswith("first-") else None,
         ),
+        "atomic": AtomicEnvironment(
+            organization_id="org",
+            environment_id="env",
+            client_id="id",
+            client_secret=ATOMIC_SECRET,
+            token_url=f"{provider}/{step}",
+        ),
     }
 
 
-SEVEN = ("oauth", "aws", "basic", "key-pair", "headers", "google", "data-360")
-ASKS_A_PROVIDER = ("oauth", "oauth-basic", "oauth-query", "google-exchange", "data-360")
+EACH_KIND = ("oauth", "aws", "basic", "key-pair", "headers", "google", "data-360", "atomic")
+ASKS_A_PROVIDER = ("oauth", "oauth-basic", "oauth-query", "google-exchange", "data-360", "atomic")
 
 
 @dataclass

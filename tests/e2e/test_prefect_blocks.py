@@ -15,20 +15,20 @@ from prefect_atomic import AnyCredential, BasicAuth, Credential, CustomHeaders
 from tests.e2e import one_of_each as samples
 from tests.e2e.flows_for_tests import HoldsACredential
 from tests.e2e.hunting import Hunter
-from tests.e2e.one_of_each import SEVEN, one_of_each
+from tests.e2e.one_of_each import EACH_KIND, one_of_each
 from tests.e2e.prefect_server import PrefectServer
 
 pytestmark = pytest.mark.prefect_server
 
 CLASSES: tuple[type[Credential], ...] = get_args(AnyCredential)
 SLUGS = {kind.get_block_type_slug() for kind in CLASSES}
-REGISTERED = {*SLUGS, "atomic-webhook-subscription"}
+REGISTERED = {*SLUGS, "atomic-s3-bucket", "atomic-webhook-subscription"}
 
 
 @pytest.fixture
 def credentials() -> dict[str, Credential]:
     made = one_of_each("http://127.0.0.1:1")
-    return {name: made[name] for name in SEVEN}
+    return {name: made[name] for name in EACH_KIND}
 
 
 @pytest.fixture
@@ -41,12 +41,12 @@ def plain(block: Block) -> Any:
     return block.model_dump(mode="json", context={"include_secrets": True}, include=set(type(block).model_fields))
 
 
-def test_registering_the_package_registers_its_eight(prefect_server: PrefectServer) -> None:
+def test_registering_the_package_registers_its_ten(prefect_server: PrefectServer) -> None:
     """Neither more nor fewer: a base class in the catalogue would be a form nobody can fill in."""
     before = {kind["slug"] for kind in prefect_server.all_of("block_types/filter")} - REGISTERED
     ran = prefect_server.run(sys.executable, "-m", "prefect", "block", "register", "-m", "prefect_atomic")
     assert ran.returncode == 0, ran.stdout
-    assert "registered 8 blocks" in ran.stdout
+    assert "registered 10 blocks" in ran.stdout
     after = {kind["slug"] for kind in prefect_server.all_of("block_types/filter")}
     assert after - before == REGISTERED
 
@@ -165,7 +165,7 @@ def test_a_secret_edited_in_the_form_keeps_the_others(prefect_api: PrefectServer
     assert plain(loaded) == {**plain(aws), **changed}
 
 
-@pytest.mark.parametrize("name", SEVEN)
+@pytest.mark.parametrize("name", EACH_KIND)
 def test_a_field_for_any_credential_reloads_the_class_it_was_saved_with(
     prefect_api: PrefectServer, credentials: dict[str, Credential], hunter: Hunter, name: str
 ) -> None:

@@ -36,7 +36,7 @@ from prefect_atomic import (
     send_request,
 )
 from tests.e2e.flows_for_tests import call_with_credential
-from tests.e2e.one_of_each import SEVEN, Provider, one_of_each
+from tests.e2e.one_of_each import EACH_KIND, Provider, one_of_each
 from tests.e2e.prefect_server import PROJECT, PrefectServer, Program, wait_until
 from tests.e2e.servers.faulty import Answer, FaultServer
 
@@ -343,7 +343,7 @@ def test_prefect_yaml_deploys(prefect_api: PrefectServer, basic: BasicAuth) -> N
     assert {"method", "url"} <= set(found["parameter_openapi_schema"]["required"])
 
 
-@pytest.mark.parametrize("name", SEVEN)
+@pytest.mark.parametrize("name", EACH_KIND)
 def test_a_masked_block_is_refused_in_words(prefect_api: PrefectServer, name: str) -> None:
     """`run_deployment(parameters={"cred": block})` stores asterisks; the flow says so instead of sending them."""
     credential = one_of_each("http://127.0.0.1:1")[name]

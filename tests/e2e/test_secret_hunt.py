@@ -209,7 +209,7 @@ def run_everything(server: PrefectServer, servers: Servers, hunt: Hunt) -> None:
         thorough = ("oauth", "basic", "aws")
         runs = [
             one(credentials[name], url, options)
-            for name in samples.SEVEN
+            for name in samples.EACH_KIND
             for url, options in (cases if name in thorough else cases[:5])
         ]
         for outcome in await asyncio.gather(*runs, return_exceptions=True):
@@ -274,7 +274,7 @@ def single_runs(server: PrefectServer, servers: Servers, hunt: Hunt, credentials
             hunt.attempt(lambda number=number: break_a_credential(number))  # type: ignore[misc]
         for slug in ("atomic-basic-auth/no-such", "secret/hunt-not-a-credential", samples.API_KEY):
             hunt.attempt(lambda slug=slug: send_request("GET", url, credential=slug))  # type: ignore[misc]
-        for name in samples.SEVEN:
+        for name in samples.EACH_KIND:
             credential = credentials[name]
             slug = f"{credential.get_block_type_slug()}/hunt-{name}"
             hunt.attempt(lambda slug=slug: call_with_slug(slug, url))  # type: ignore[misc]

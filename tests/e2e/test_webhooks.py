@@ -37,7 +37,7 @@ from prefect_atomic import (
 from prefect_atomic.settings import settings
 from tests.e2e import one_of_each as samples
 from tests.e2e.hunting import Hunter
-from tests.e2e.one_of_each import SEVEN, one_of_each
+from tests.e2e.one_of_each import EACH_KIND, one_of_each
 from tests.e2e.prefect_server import PROJECT, PrefectServer, Program, wait_until
 from tests.e2e.saving import registered_once
 from tests.e2e.servers.faulty import Answer, FaultServer
@@ -163,7 +163,7 @@ EVERYTHING: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("how", ["reference", "inline"])
-@pytest.mark.parametrize("name", SEVEN)
+@pytest.mark.parametrize("name", EACH_KIND)
 def test_a_subscription_reloads_the_class_it_was_saved_with(prefect_api: PrefectServer, name: str, how: str) -> None:
     """Its credential by reference to a saved one, and inline; all else is equal too."""
     credential = one_of_each("http://127.0.0.1:1")[name]
@@ -181,7 +181,7 @@ def test_a_subscription_reloads_the_class_it_was_saved_with(prefect_api: Prefect
 def test_the_api_shows_no_secret_of_a_subscription_unless_asked(prefect_api: PrefectServer) -> None:
     hunter = Hunter({**samples.PLAIN_SECRETS, **samples.key_secrets(), "signing secret": SECRET})
     for name, credential in one_of_each("http://127.0.0.1:1").items():
-        if name in SEVEN:
+        if name in EACH_KIND:
             subscription = WebhookSubscription(url="https://hooks.example.com", credential=credential, **EVERYTHING)
             subscription.save(f"masked-{name}")
     for document in documents(prefect_api):

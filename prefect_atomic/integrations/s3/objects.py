@@ -194,7 +194,7 @@ class Objects:
         manager: TransferManager | None = None,
     ) -> Path:
         """Stores an object as a file; the file is there as a whole, or as it was before."""
-        full, draft = self.full(key), path.with_name(f".{path.name[:200]}.{token_hex(4)}.part")
+        full, draft = self.full(key), path.with_name(f".{token_hex(8)}.part")
         with self.told(f"download {_name(key)!r}"):
             try:
                 for attempt in range(1, _ATTEMPTS + 1):

@@ -1,0 +1,27 @@
+"""The type that takes every credential, those of the integrations too."""
+
+from prefect_atomic.credentials import (
+    AWSSignedRequest,
+    BasicAuth,
+    CustomHeaders,
+    GoogleServiceAccount,
+    KeyPair,
+    OAuthClientCredentials,
+    SalesforceData360,
+)
+from prefect_atomic.integrations.atomic import AtomicEnvironment
+
+AnyCredential = (
+    OAuthClientCredentials
+    | AWSSignedRequest
+    | BasicAuth
+    | KeyPair
+    | CustomHeaders
+    | GoogleServiceAccount
+    | SalesforceData360
+    | AtomicEnvironment
+)
+"""The type of a block's field, or a flow's parameter, that takes any credential.
+
+It names every class: Prefect shows the secrets of what a field of the base class holds, and loads it as the base class.
+"""
