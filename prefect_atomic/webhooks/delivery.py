@@ -20,12 +20,12 @@ from prefect.logging import get_logger, get_run_logger
 from prefect_atomic.credentials.base import now
 from prefect_atomic.errors import AtomicError, OutboxError, ResponseError, TransportError
 from prefect_atomic.settings import outbox_folder, settings
+from prefect_atomic.tasks.course import Course, Do, Send, Step, Wait
 from prefect_atomic.tasks.saved import Saved
 from prefect_atomic.transport import Policy, Retry, outgoing
 from prefect_atomic.transport.logs import hide_in_logs
 from prefect_atomic.transport.redaction import scrub
 from prefect_atomic.transport.retry import retry_after
-from prefect_atomic.webhooks.course import Course, Do, Send, Step, Wait
 from prefect_atomic.webhooks.entry import Attempt, Delivery, Entry
 from prefect_atomic.webhooks.event import Event, complete
 from prefect_atomic.webhooks.outbox import FolderOutbox, Held, Outbox

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from prefect_atomic.credentials.base import now
 from prefect_atomic.errors import AtomicError, OutboxError
-from prefect_atomic.webhooks.course import run
+from prefect_atomic.tasks.course import run
 from prefect_atomic.webhooks.delivery import THROTTLED, attempt, outbox_of, recorded, removed, said
 from prefect_atomic.webhooks.outbox import Held, Outbox
 from prefect_atomic.webhooks.pausing import name_of, pause, resume

@@ -9,8 +9,8 @@ from prefect.runtime import task_run
 from prefect.tasks import task
 
 from prefect_atomic.errors import RequestError
+from prefect_atomic.tasks.course import arun, run
 from prefect_atomic.tasks.saved import is_slug
-from prefect_atomic.webhooks.course import arun, run
 from prefect_atomic.webhooks.delivery import deliver
 from prefect_atomic.webhooks.entry import Delivery
 from prefect_atomic.webhooks.event import Event

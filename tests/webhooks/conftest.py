@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from prefect_atomic import WebhookSubscription, awebhook, webhook
 from prefect_atomic.settings import settings
-from prefect_atomic.webhooks import Delivery, course
+from prefect_atomic.tasks import course
+from prefect_atomic.webhooks import Delivery
 from prefect_atomic.webhooks.entry import Entry
 from prefect_atomic.webhooks.outbox import FolderOutbox
 from prefect_atomic.webhooks.pausing import key_of

@@ -11,7 +11,7 @@ from typing import get_args
 from prefect_atomic.errors import RequestError
 from prefect_atomic.integrations.atomic.analytics_hour import HOUR, KEY, AnalyticsHour, Format
 from prefect_atomic.integrations.atomic.api import Api, parsed, unusable
-from prefect_atomic.integrations.atomic.course import Course
+from prefect_atomic.tasks.course import Course
 from prefect_atomic.transport import Response
 
 _LONGEST = timedelta(days=30)

@@ -12,9 +12,9 @@ from urllib.parse import parse_qsl, urlsplit
 from prefect_atomic.credentials.base import now
 from prefect_atomic.errors import AtomicError, RequestError, ResponseError
 from prefect_atomic.integrations.atomic.api import TIMEOUT
-from prefect_atomic.integrations.atomic.course import Ask, Course, arun, run
 from prefect_atomic.integrations.atomic.hiding import Hiding
 from prefect_atomic.integrations.atomic.joined import Part
+from prefect_atomic.tasks.course import Course, Send, arun, run
 from prefect_atomic.transport import Policy, Sink, outgoing
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ class AnalyticsHour:
         self._urls, self._asked_at = urls, asked_at
 
 
-def _ask_for(url: str, sink: Sink) -> Ask:
+def _ask_for(url: str, sink: Sink) -> Send:
     try:
         request = outgoing("GET", url, timeout=TIMEOUT)
     except RequestError:
@@ -190,7 +190,7 @@ def _ask_for(url: str, sink: Sink) -> Ask:
         raise AtomicError("Atomic answered with a file's URL that cannot be asked for.")
     # What signs the URL stands in its query, and its server may quote that. Our own proof is for Atomic alone.
     secrets = tuple(value for _, value in parse_qsl(urlsplit(url).query) if len(value) >= _SHORTEST_SECRET)
-    return Ask(request, Policy(sink=sink, max_response_bytes=_LARGEST_FILE), Hiding(None, secrets))
+    return Send(request, Hiding(None, secrets), Policy(sink=sink, max_response_bytes=_LARGEST_FILE))
 
 
 def _rewind(to: BinaryIO, position: int) -> None:

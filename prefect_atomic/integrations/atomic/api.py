@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from prefect_atomic.errors import RequestError, ResponseError
-from prefect_atomic.integrations.atomic.course import Ask
 from prefect_atomic.integrations.atomic.hiding import Hiding
 from prefect_atomic.integrations.atomic.operations import Operation
+from prefect_atomic.tasks.course import Send
 from prefect_atomic.transport import Outgoing, Policy, Proof, Response, Retry, outgoing
 
 T = TypeVar("T")
@@ -45,7 +45,7 @@ class Api:
         json: Any = None,
         retry: Retry | None = None,
         secrets: tuple[str, ...] = (),
-    ) -> Ask:
+    ) -> Send:
         """The step that asks for it. Parameters that are None are left out; `secrets` are masked in errors and logs."""
         path = self.operation.path.replace("{id}", quote(id, safe=""))
         request = outgoing(
@@ -55,7 +55,7 @@ class Api:
             json=json,
             timeout=TIMEOUT,
         )
-        return Ask(request, Policy(retry=retry or Retry()), Hiding(self.proof, secrets) if secrets else self.proof)
+        return Send(request, Hiding(self.proof, secrets) if secrets else self.proof, Policy(retry=retry or Retry()))
 
 
 def check_id(argument: str, value: object) -> str:

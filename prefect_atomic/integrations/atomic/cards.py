@@ -7,7 +7,7 @@ from typing import Any
 
 from prefect_atomic.errors import RequestError, ResponseError
 from prefect_atomic.integrations.atomic.api import Api, check_number, parsed, unusable
-from prefect_atomic.integrations.atomic.course import Course
+from prefect_atomic.tasks.course import Course
 from prefect_atomic.transport import Response
 
 _MOST_AT_ONCE = 1000

@@ -19,11 +19,12 @@ from prefect_atomic.integrations.atomic import cards, invocation, starting, user
 from prefect_atomic.integrations.atomic.analytics import Source, Spans
 from prefect_atomic.integrations.atomic.analytics_hour import AnalyticsHour, Format
 from prefect_atomic.integrations.atomic.api import Api, check_id
-from prefect_atomic.integrations.atomic.course import Course, aeach, arun, each, run
+from prefect_atomic.integrations.atomic.course import aeach, each
 from prefect_atomic.integrations.atomic.invocation import Invocation, InvocationOutcome
 from prefect_atomic.integrations.atomic.operations import check_overrides, operation_of
 from prefect_atomic.integrations.atomic.pages import Listing
 from prefect_atomic.integrations.atomic.webhooks import AtomicWebhook
+from prefect_atomic.tasks.course import Course, arun, run
 from prefect_atomic.tokens import Token, served_until
 from prefect_atomic.transport import Outgoing, outgoing
 
@@ -141,7 +142,7 @@ class AtomicEnvironment(TokenCredential):
                 {"name": "Ada"}}}`, or `Invocation`s.
             test: Whether it reaches test users only; Atomic takes drafts then too.
             raise_on_failure: Whether it is an error if one was not started. Else the outcomes say so.
-            bulk_wait: The longest to wait, in seconds, until further bulk targets (tags, a segment, a filter) may start:
+            bulk_wait: The longest to wait, in seconds, until more bulk targets (tags, a segment, a filter) may start:
                 Atomic runs five at once.
 
         Returns:

@@ -28,7 +28,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "cards": Operation("GET", "cards", _EVENTS),
     "users": Operation("GET", "users", ("events", "workbench")),
     "create_webhook": Operation("POST", "webhook", _WORKBENCH),
-    "analytics": Operation("GET", "analytics/batched", _EVENTS),
+    "analytics": Operation("GET", "analytics/batched", ("events", "workbench")),
     # not confirmed: that there is such an operation is documented, or what others' code does
     "cancel_cards": Operation("PUT", "cards/cancel", _EVENTS),
     "upsert_users": Operation("POST", "users", ("events", "workbench")),

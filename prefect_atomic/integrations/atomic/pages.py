@@ -7,7 +7,7 @@ from typing import Any
 
 from prefect_atomic.errors import ResponseError
 from prefect_atomic.integrations.atomic.api import Api, check_number, listed
-from prefect_atomic.integrations.atomic.course import Course
+from prefect_atomic.tasks.course import Course
 from prefect_atomic.transport import Response
 
 LARGEST_PAGE = 1000

@@ -13,8 +13,8 @@ from prefect.logging import get_logger, get_run_logger
 
 from prefect_atomic.errors import AtomicError, ResponseError, TransportError
 from prefect_atomic.integrations.atomic.api import Api
-from prefect_atomic.integrations.atomic.course import Course, Wait
 from prefect_atomic.integrations.atomic.invocation import InvocationOutcome, Numbered
+from prefect_atomic.tasks.course import Course, Wait
 from prefect_atomic.transport import Response, Retry
 
 _MOST_BULK = 5

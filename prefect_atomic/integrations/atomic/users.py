@@ -8,7 +8,7 @@ from typing import Any
 
 from prefect_atomic.errors import AtomicError, RequestError
 from prefect_atomic.integrations.atomic.api import Api
-from prefect_atomic.integrations.atomic.course import Course
+from prefect_atomic.tasks.course import Course
 
 
 def checked(users: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, SecretStr
 
 from prefect_atomic.errors import RequestError, ResponseError
 from prefect_atomic.integrations.atomic.api import Api, listed, parsed, unusable
-from prefect_atomic.integrations.atomic.course import Course
+from prefect_atomic.tasks.course import Course
 from prefect_atomic.transport import Response, outgoing
 from prefect_atomic.transport.logs import hide_in_logs
 from prefect_atomic.transport.redaction import MASK, redact_url

@@ -74,7 +74,7 @@ class S3Bucket(ObjectStorageBlock, WritableFileSystem, GuardedBlock):
     role_arn: str | None = Field(
         None, description="The role to assume, with what AWS's standard chain finds; it is renewed by itself."
     )
-    external_id: str | None = Field(None, description="The external id that the role asks for.")
+    external_id: str | None = Field(None, min_length=2, description="The external id that the role asks for.")
     server_side_encryption: Literal["AES256", "aws:kms", "aws:kms:dsse"] | None = Field(
         None, description="How objects are encrypted; none = as the bucket says."
     )

@@ -22,8 +22,8 @@ from prefect_atomic import (
     TransportError,
 )
 from prefect_atomic.integrations.atomic import starting
-from prefect_atomic.integrations.atomic.course import Wait
 from prefect_atomic.integrations.atomic.invocation import numbered
+from prefect_atomic.tasks.course import Wait
 from prefect_atomic.transport import Headers
 from tests.e2e.servers.faulty import Answer
 from tests.integrations.atomic.conftest import block_for, of_json
@@ -172,6 +172,7 @@ class TestIds:
 
         assert first.flow_invocation_id != second.flow_invocation_id
 
+    @pytest.mark.prefect_server
     def test_a_flow_run_that_is_retried_uses_the_same_ids(self, sandbox, atomic):
         ids: list[list[str]] = []
 

@@ -285,6 +285,34 @@ class TestExpiry:
             download(call, hour_of(raw.block()))
         assert error.value.transient
 
+    @pytest.mark.parametrize(("again", "is_the_same"), [("1?sig=2", True), ("2?sig=2", False)])
+    def test_urls_that_grow_old_within_a_download_are_asked_for_again(self, raw, call, monkeypatch, again, is_the_same):
+        def urls(*names):
+            return of_json({"data": {"2026-01-31T10": [f"{raw.server.url}/{name}" for name in names]}})
+
+        raw.answers = [
+            urls("0?sig=1", "1?sig=1"),
+            Answer(200, body=b"a"),
+            urls("0?sig=2", again),
+            Answer(200, body=b"b"),
+        ]
+        hour = hour_of(raw.block())
+        start = analytics_hour.now()
+        monkeypatch.setattr(analytics_hour, "now", lambda: start + 900 * (len(raw.asked) > 1))
+
+        if is_the_same:
+            assert download(call, hour) == b"a\nb"
+        else:
+            with pytest.raises(AtomicError, match="has other files"):
+                download(call, hour)
+
+    def test_a_url_that_is_none_is_told_without_it(self, raw, call):
+        raw.answers = [of_json({"data": {"2026-01-31T10": [f"ftp://example.com/?sig={SIGNATURE}"]}})]
+
+        with pytest.raises(AtomicError, match="cannot be asked for") as error:
+            download(call, hour_of(raw.block()))
+        assert SIGNATURE not in str(error.value)
+
 
 class TestSecrets:
     @pytest.fixture

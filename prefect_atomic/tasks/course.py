@@ -1,6 +1,6 @@
 """Drives what decides without doing: a course yields what to do next, and is sent what came of it.
 
-So one course serves both `webhook` and `awebhook`: the first blocks, the second never blocks its event loop.
+So one course serves a function and its asynchronous twin: the first blocks, the second never blocks its event loop.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import anyio.to_thread
 
-from prefect_atomic.credentials import Credential
-from prefect_atomic.transport import Outgoing, Policy, Response, asend, send
+from prefect_atomic.transport import Outgoing, Policy, Proof, Response, asend, send
 from prefect_atomic.transport.logs import hidden_answers
 from prefect_atomic.transport.retry import asleep, sleep
 
@@ -26,10 +25,10 @@ class Do(NamedTuple):
 
 
 class Send(NamedTuple):
-    """Send a request."""
+    """Send a request; the course is sent the answer."""
 
     request: Outgoing
-    credential: Credential | None
+    proof: Proof | None
     policy: Policy
 
 
@@ -80,12 +79,12 @@ async def arun(course: Course[R]) -> R:
 def _done(step: Step) -> Any:
     if isinstance(step, Send):
         with hidden_answers():
-            return send(step.request, step.credential, step.policy)
+            return send(step.request, step.proof, step.policy)
     return sleep(step.seconds) if isinstance(step, Wait) else step.act()
 
 
 async def _adone(step: Step) -> Response | Any:
     if isinstance(step, Send):
         with hidden_answers():
-            return await asend(step.request, step.credential, step.policy)
+            return await asend(step.request, step.proof, step.policy)
     return await (asleep(step.seconds) if isinstance(step, Wait) else anyio.to_thread.run_sync(step.act))
