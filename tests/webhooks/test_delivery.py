@@ -14,7 +14,8 @@ import anyio
 import pytest
 
 from prefect_atomic import BasicAuth, OAuthClientCredentials, awebhook, instant_retries, verify_webhook, webhook
-from prefect_atomic.webhooks import course, outbox, redeliver
+from prefect_atomic.tasks import course
+from prefect_atomic.webhooks import outbox, redeliver
 from tests.e2e.servers.faulty import Answer, FaultServer
 from tests.webhooks.conftest import CONTENT, NOW, event
 from tests.webhooks.test_signature import PRIVATE, PUBLIC, SECRET
