@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextvars import copy_context
 from threading import Lock
 
 from prefect.logging import get_logger
@@ -23,6 +24,7 @@ class ProgressArtifact:
     def __init__(self, key: str, description: str) -> None:
         self._lock = Lock()
         self._told = 0.0
+        self._context = copy_context()  # the threads of a transfer know neither the run nor its Prefect server
         self._artifact: object = None
         try:
             from prefect.artifacts import create_progress_artifact  # takes longer to import than this package
@@ -51,7 +53,7 @@ class ProgressArtifact:
         try:
             from prefect.artifacts import update_progress_artifact
 
-            update_progress_artifact(self._artifact, progress=per_cent)  # type: ignore[arg-type]
+            self._context.run(update_progress_artifact, self._artifact, progress=per_cent)  # type: ignore[arg-type]
         except Exception as error:  # noqa: BLE001 - as above
             self._artifact = None
             logger.warning("The progress is not shown any more: %s.", type(error).__name__)

@@ -72,7 +72,12 @@ def told(who: str, what: str, secrets: Iterable[str]) -> Iterator[None]:
     try:
         yield
     except (boto.BotoCoreError, boto.ClientError, ResponseParserError, RetriesExceededError) as error:
-        raise _told(error, f"{who}: cannot {what}: ", tuple(secrets)) from None  # boto may quote a signed URL
+        told = _told(error, f"{who}: cannot {what}: ", tuple(secrets))
+        try:
+            raise told from None
+        except AtomicError:
+            told.__context__ = None  # boto's error has the whole answer, and is sent along where errors are gathered
+            raise
 
 
 def _told(error: Exception, start: str, secrets: tuple[str, ...]) -> AtomicError:

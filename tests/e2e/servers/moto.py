@@ -9,6 +9,10 @@ What it does not prove (seen in 5.2): it recomputes with botocore, so it is no s
 presigned URLs while the checks are on (500, good or bad); it does not compare the date with its clock; keys from
 ``GetSessionToken`` are refused.
 
+In front of it stands a little of our own (see ``_moto_process.py``): credentials from AssumeRole expire an hour after
+they were had, by the date that requests are signed with, so that a client whose clock is moved on is told
+``ExpiredToken``; requests are recorded; and answers can be damaged, cut off, held back and replaced.
+
 And it refuses what is right: without ``x-amz-content-sha256`` it takes the query parameters or the headers of a
 request without a body for its body, so that every ``GET`` or ``DELETE`` gets ``SignatureDoesNotMatch``, even from
 boto3. Sign that header, or let tests call actions that are sent with ``POST`` and a body.
@@ -17,10 +21,11 @@ boto3. Sign that header, or let tests call actions that are sent with ``POST`` a
 from __future__ import annotations
 
 import json
+import re
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
@@ -53,15 +58,36 @@ class AwsKeys:
     session_token: str | None = field(default=None, repr=False)
 
 
+@dataclass(frozen=True)
+class Fault:
+    """What goes wrong with requests of a method whose path, query and range match a pattern.
+
+    ``what`` is ``flip`` (a bit in the middle of the body), ``cut`` (only this share of the body is sent), ``hold``
+    (until other faults are set), or ``answer`` (with ``status``, ``body`` and ``headers``). ``after`` so many requests
+    that fit, as many ``times``.
+    """
+
+    what: str
+    where: str = ""
+    method: str = ".*"
+    times: int = 1_000_000
+    after: int = 0
+    share: float = 0.5
+    status: str = "500 Internal Server Error"
+    body: str = '<?xml version="1.0"?><Error><Code>InternalError</Code><Message>We are sorry.</Message></Error>'
+    headers: tuple[tuple[str, str], ...] = (("Content-Type", "application/xml"),)
+
+
 class MotoServer:
-    """moto on loopback with IAM checks on, for as long as the ``with`` block lasts.
+    """moto on loopback, for as long as the ``with`` block lasts, with IAM checks on unless ``checks`` is false.
 
     ``user`` are the keys of an IAM user that may do everything, ``role`` those of an assumed role that may do
     everything. More of either, with other policies, come from :meth:`create_user` and :meth:`assume_role`.
     """
 
-    def __init__(self, *, region: str = "us-east-1") -> None:
+    def __init__(self, *, region: str = "us-east-1", checks: bool = True) -> None:
         self.region = region
+        self.checks = checks
         self.account_id = "123456789012"
         self.port = 0
         self.user: AwsKeys
@@ -104,8 +130,8 @@ class MotoServer:
             iam.close()
         return AwsKeys(created["AccessKeyId"], created["SecretAccessKey"])
 
-    def assume_role(self, name: str, policy: Mapping[str, Any] = ALLOW_ALL) -> AwsKeys:
-        """Create a role with this policy, and assume it: keys with a session token."""
+    def create_role(self, name: str, policy: Mapping[str, Any] = ALLOW_ALL) -> str:
+        """Create a role with this policy that anybody may assume; its ARN."""
         anybody = {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}
         trust = {"Version": "2012-10-17", "Statement": [anybody]}
         with self._unchecked() as keys:
@@ -113,8 +139,14 @@ class MotoServer:
             role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(trust))["Role"]
             iam.put_role_policy(RoleName=name, PolicyName="policy", PolicyDocument=json.dumps(policy))
             iam.close()
+        return str(role["Arn"])
+
+    def assume_role(self, name: str, policy: Mapping[str, Any] = ALLOW_ALL) -> AwsKeys:
+        """Create a role with this policy, and assume it: keys with a session token."""
+        arn = self.create_role(name, policy)
+        with self._unchecked() as keys:
             sts = self.client("sts", keys)
-            session = sts.assume_role(RoleArn=role["Arn"], RoleSessionName="session")["Credentials"]
+            session = sts.assume_role(RoleArn=arn, RoleSessionName="session")["Credentials"]
             sts.close()
         return AwsKeys(session["AccessKeyId"], session["SecretAccessKey"], session["SessionToken"])
 
@@ -130,6 +162,32 @@ class MotoServer:
             config=Config(retries={"max_attempts": 0}, proxies={}, s3={"addressing_style": "path"}),
         )
 
+    # -- what stands in front of it ---------------------------------------------------------------------------------
+
+    def requests(self, where: str = "", method: str = "") -> list[dict[str, Any]]:
+        """What was asked since :meth:`forget`: those whose path and query match a pattern."""
+        found: list[dict[str, Any]] = self._steer("requests")
+        return [
+            each
+            for each in found
+            if re.search(where, f"{each['path']}?{each['query']}") and method in ("", each["method"])
+        ]
+
+    def forget(self) -> None:
+        """Forget the requests and the faults."""
+        self._steer("forget")
+        self._steer("faults", [])
+
+    def fail(self, *faults: Fault) -> None:
+        """From now on these faults, the first that fits a request; none = all is well again."""
+        self._steer("faults", [asdict(fault) for fault in faults])
+
+    def _steer(self, what: str, given: object = None) -> Any:
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        request = urllib.request.Request(f"{self.url}/-tests-/{what}", json.dumps(given).encode())  # noqa: S310
+        with opener.open(request, timeout=30) as response:
+            return json.load(response)
+
     @contextmanager
     def _unchecked(self) -> Iterator[AwsKeys]:
         """The time in which moto believes everybody, needed to make the first keys."""
@@ -137,7 +195,8 @@ class MotoServer:
         try:
             yield AwsKeys("setup", "setup")
         finally:
-            self._actions_without_check("0")
+            if self.checks:
+                self._actions_without_check("0")
 
     def _actions_without_check(self, count: str) -> None:
         # the running counterpart of the variable INITIAL_NO_AUTH_ACTION_COUNT
