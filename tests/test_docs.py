@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from dataclasses import fields
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from prefect import Flow
@@ -34,11 +34,13 @@ from pydantic import SecretStr
 
 import prefect_atomic
 from prefect_atomic import (
+    AtomicEnvironment,
     BasicAuth,
     Credential,
     Delivery,
     Response,
     Retry,
+    S3Bucket,
     WebhookSubscription,
     errors,
     send_request,
@@ -52,12 +54,16 @@ from prefect_atomic.settings import AtomicSettings
 from tests.docs_reading import PAGES, PROJECT, Snippet, anchors, code, commands, links, prose, snippets, table
 from tests.e2e.servers import missing
 
+if TYPE_CHECKING:
+    from tests.e2e.servers.moto import MotoServer
+
 README = PROJECT / "README.md"
 EXAMPLES = sorted((PROJECT / "examples").glob("*.py"))
 NAMED = re.findall(r"^\| `(\w+)` \| `atomic-", README.read_text("utf-8"), re.MULTILINE)
 CLASSES: list[type[Credential]] = [getattr(prefect_atomic, name) for name in NAMED]
 CREDENTIAL_PAGES = {
-    cls: PROJECT / "docs" / "credentials" / f"{cls.get_block_type_slug().removeprefix('atomic-')}.md" for cls in CLASSES
+    cls: PROJECT / re.findall(rf"^\| `{cls.__name__}` .*\]\((\S+)\) \|$", README.read_text("utf-8"), re.MULTILINE)[0]
+    for cls in CLASSES
 }
 VERIFIED_AT = {
     "atomic-oauth-client-credentials": "oauth",
@@ -67,14 +73,16 @@ VERIFIED_AT = {
     "atomic-custom-headers": "custom-headers",
     "atomic-google-service-account": "google",
     "atomic-salesforce-data-360": "data-360",
+    "atomic-environment": "atomic",
 }
+S3_PAGE = PROJECT / "docs" / "s3.md"
 WEBHOOK_SECRET = f"whsec_{base64.b64encode(bytes(range(32))).decode()}"
 ALL = [snippet for page in PAGES for snippet in snippets(page)]
 PYTHON = [snippet for snippet in ALL if snippet.language == "python"]
 CURL = [snippet for snippet in ALL if snippet.language == "sh" and "curl" in snippet.text]
 DOCSTRINGS = [
     Snippet(cls.__name__, number, "python", example)
-    for cls in (*CLASSES, WebhookSubscription)
+    for cls in (*CLASSES, WebhookSubscription, S3Bucket)
     for number, example in enumerate(re.findall(r"```python\n(.*?)```", cls.get_code_example() or "", re.DOTALL))
 ]
 
@@ -82,8 +90,9 @@ DOCSTRINGS = [
 class Stage:
     """What the snippets run against: the sandbox, a Prefect API with a credential `crm` of each type, and key files."""
 
-    def __init__(self, sandbox: Sandbox, folder: Path) -> None:
+    def __init__(self, sandbox: Sandbox, moto: MotoServer, folder: Path) -> None:
         self.sandbox = sandbox
+        self.moto = moto
         self.accounts = sandbox.accounts
         self.folder = folder
         for act in acts(sandbox):
@@ -93,11 +102,31 @@ class Stage:
             credential=BasicAuth.load("crm"),
             signing_secret=WEBHOOK_SECRET,  # type: ignore[arg-type]
         ).save("crm")
+        client = moto.client("s3", moto.user)
+        client.create_bucket(Bucket="docs")
+        client.close()
+        for name in ("crm", "exports"):
+            self.bucket().save(name)
+        AtomicEnvironment.load("crm").save("production")
         with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # of what Prefect imports for it
             SlackWebhook(url="https://hooks.slack.example.com/services").save("on-call")
         google = self.accounts.google
         key_file = {name: getattr(google, name) for name in ("client_email", "private_key", "private_key_id")}
         (folder / "service-account.json").write_text(json.dumps({"type": "service_account", **key_file}))
+
+    def bucket(self) -> S3Bucket:
+        keys = self.moto.user
+        return S3Bucket(
+            bucket="docs",
+            region=self.moto.region,
+            endpoint_url=self.moto.url,
+            access_key_id=keys.access_key_id,
+            secret_access_key=keys.secret_access_key,  # type: ignore[arg-type]
+        )
+
+    def atomic(self) -> str:
+        """Where Atomic is, as arguments of its block."""
+        return f'base_url="{self.sandbox.url}/atomic", token_url="{self.sandbox.url}/atomic/oauth2/token"'
 
     def environment(self) -> dict[str, str]:
         """The variables that the snippets read their secrets from."""
@@ -109,12 +138,14 @@ class Stage:
             "AWS_SECRET_ACCESS_KEY": known.aws.secret_access_key,
             "SALESFORCE_CLIENT_SECRET": known.data_360.client_secret,
             "WEBHOOK_SECRET": WEBHOOK_SECRET,
+            "ATOMIC_CLIENT_SECRET": known.atomic.client_secret,
+            "S3_SECRET_ACCESS_KEY": self.moto.user.secret_access_key,
         }
 
     def staged(self, snippet: Snippet) -> str:
         """The snippet with the sandbox in place of the hosts, and its accounts in place of the placeholders."""
         slug = self.slug(snippet)
-        verify = f"{self.sandbox.url}/verify/{VERIFIED_AT[slug]}"
+        verify = f"{self.sandbox.url}/verify/{VERIFIED_AT.get(slug, 'basic')}"
         text = re.sub(r"https://\{(\w+)\.host\(\)\}/api/v2/query", r"http://{\1.host()}/verify/data-360", snippet.text)
         for old, new in (
             ("https://crm.example.com/gone", f"{self.sandbox.url}/status/410"),
@@ -124,6 +155,11 @@ class Stage:
             ("https://storage.googleapis.com/storage/v1/b", verify),
             ("https://TENANT_HOST/api/v2/query", verify),
             ("https://identity.example.com", self.sandbox.url),
+            (
+                'region="us-east-1",\n    access_key_id',
+                f'region="us-east-1",\n    endpoint_url="{self.moto.url}",\n    access_key_id',
+            ),
+            ('environment_id="ENVIRONMENT",', f'environment_id="ENVIRONMENT", {self.atomic()},'),
             ("https://COMPANY.my.salesforce.com", self.sandbox.url),
             ('"crm.example.com"', '"127.0.0.1"'),
             ('"api.example.com"', '"127.0.0.1"'),
@@ -139,13 +175,16 @@ class Stage:
         for cls, page in CREDENTIAL_PAGES.items():
             if snippet.page in (cls.__name__, str(page.relative_to(PROJECT))):
                 return cls.get_block_type_slug()
+        if snippet.page == "docs/s3.md":
+            return S3Bucket.get_block_type_slug()
         named = [cls for cls in CLASSES if cls.__name__ in snippet.text or cls.get_block_type_slug() in snippet.text]
         return named[0].get_block_type_slug() if named else "atomic-basic-auth"
 
     def _placeholders(self, slug: str) -> dict[str, str]:
         known = self.accounts
         google = slug == "atomic-google-service-account"
-        client = known.data_360 if slug == "atomic-salesforce-data-360" else known.oauth
+        clients: dict[str, Any] = {"atomic-salesforce-data-360": known.data_360, "atomic-environment": known.atomic}
+        client = clients.get(slug, known.oauth)
         return {
             "BLOCK_NAME": "crm",
             "USERNAME": known.basic.username,
@@ -155,7 +194,12 @@ class Stage:
             "CLIENT_ID": client.client_id,
             "CLIENT_SECRET": client.client_secret,
             "SCOPE": known.google.scopes[0] if google else known.oauth.scope,
-            "ACCESS_KEY_ID": known.aws.access_key_id,
+            "ACCESS_KEY_ID": self.moto.user.access_key_id if slug == "atomic-s3-bucket" else known.aws.access_key_id,
+            "BUCKET": "docs",
+            "ACTION_FLOW": "welcome",
+            "FLOW_ID": "welcome",
+            "ORGANIZATION": known.atomic.organization_id,
+            "ENVIRONMENT": known.atomic.environment_id,
             "SECRET_ACCESS_KEY": known.aws.secret_access_key,
             "SESSION_KEY_ID": known.aws_session.access_key_id,
             "SESSION_KEY_SECRET": known.aws_session.secret_access_key,
@@ -177,8 +221,10 @@ class Stage:
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    with Sandbox.start() as sandbox, prefect_test_harness(server_startup_timeout=120):
-        yield Stage(sandbox, tmp_path_factory.mktemp("docs"))
+    from tests.e2e.servers.moto import MotoServer
+
+    with Sandbox.start() as sandbox, MotoServer() as moto, prefect_test_harness(server_startup_timeout=120):
+        yield Stage(sandbox, moto, tmp_path_factory.mktemp("docs"))
 
 
 @pytest.fixture
@@ -247,6 +293,12 @@ def test_curl_is_accepted(snippet: Snippet, stage: Stage, in_folder: Path) -> No
 def test_example_runs(example: Path, stage: Stage, tmp_path: Path) -> None:
     assert len(example.read_text("utf-8").splitlines()) <= 40
     environment = {**os.environ, "PREFECT_API_URL": PREFECT_API_URL.value() or "", "PYTHONPATH": str(PROJECT)}
+    environment |= {
+        "S3_BUCKET": "docs",
+        "S3_ENDPOINT": stage.moto.url,
+        "AWS_ACCESS_KEY_ID": stage.moto.user.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": stage.moto.user.secret_access_key,
+    }
     done = subprocess.run(
         [sys.executable, example],
         env=environment,
@@ -360,6 +412,35 @@ def test_fields_table(cls: type[Credential]) -> None:
             assert bounds["le"].le == high or (cls.__name__, high) == ("GoogleServiceAccount", 3599)
 
 
+def test_bucket_table() -> None:
+    rows = table(S3_PAGE, "field")
+    assert [code(row[0]) for row in rows] == list(S3Bucket.model_fields)
+    for name, default, _ in rows:
+        field = S3Bucket.model_fields[code(name)]
+        assert code(default) == ("required" if field.is_required() else _shown(field.get_default())), name
+
+
+def test_bucket_methods_table() -> None:
+    named = re.findall(r"`(\w+)`", " ".join(row[0] for row in table(S3_PAGE, "method")))
+    own = {name for name, each in vars(S3Bucket).items() if inspect.isfunction(each) and not name.startswith("_")}
+    twins = {name for name in own if name.startswith("a") and name[1:] in own}
+    assert set(named) == own - twins - {"check", "model_post_init"}
+
+
+def test_policies_are_json_with_actions_that_there_are() -> None:
+    """Each is JSON, and each action of S3 is that of an operation that boto3 knows, or one of the few others."""
+    import boto3
+
+    page = S3_PAGE.read_text("utf-8")
+    for snippet in snippets(S3_PAGE):
+        if snippet.language == "json":
+            json.loads(snippet.text)
+    operations = set(boto3.session.Session().client("s3", region_name="us-east-1").meta.service_model.operation_names)
+    others = {"ListBucket", "ListBucketMultipartUploads"}
+    for action in re.findall(r"s3:([A-Z]\w+)", page):
+        assert action in operations | others, action
+
+
 def test_send_request_table() -> None:
     _agrees(table(PROJECT / "docs" / "send_request.md", "argument"), inspect.signature(send_request.fn))
 
@@ -384,7 +465,8 @@ def test_errors_tables() -> None:
         for page in ("README.md", "docs/send_request.md", "docs/webhooks.md")
     }
     assert shown["README.md"] == every
-    assert shown["docs/send_request.md"] == every - {"OutboxError", "SignatureError"}
+    others = {"InvocationError", "OutboxError", "SignatureError", "StorageError"}
+    assert shown["docs/send_request.md"] == every - others
     assert shown["docs/webhooks.md"] == {"OutboxError", "RequestError", "SignatureError"}
 
 
@@ -404,7 +486,7 @@ def test_accounts_table() -> None:
     assert [code(row[0]) for row in table(page, "account")] == [field.name for field in fields(Accounts)]
 
 
-@pytest.mark.parametrize("page", CREDENTIAL_PAGES.values(), ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [*CREDENTIAL_PAGES.values(), S3_PAGE], ids=lambda page: page.name)
 def test_messages_are_ours(page: Path) -> None:
     """Every message that is explained is one that the code can say; what a provider says in it is not checked."""
     source = "".join(file.read_text("utf-8") for file in (PROJECT / "prefect_atomic").rglob("*.py"))

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from prefect_atomic import (
+    AtomicEnvironment,
     AtomicError,
     AWSSignedRequest,
     BasicAuth,
@@ -68,6 +69,7 @@ def acts(sandbox: Sandbox) -> list[Act]:
         known.data_360,
     )
     verify = f"{sandbox.url}/verify"
+    atomic = known.atomic
     return [
         Act(
             OAuthClientCredentials(
@@ -136,6 +138,20 @@ def acts(sandbox: Sandbox) -> list[Act]:
             f"{verify}/data-360",
             "300 s",
             ("POST /services/oauth2/token", "POST /services/a360/token"),
+        ),
+        Act(
+            AtomicEnvironment(
+                organization_id=atomic.organization_id,
+                environment_id=atomic.environment_id,
+                client_id=atomic.client_id,
+                client_secret=atomic.client_secret,
+                base_url=atomic.base_url,
+                token_url=atomic.token_url,
+            ),
+            "bearer token",
+            f"{verify}/atomic",
+            "3600 s",
+            ("POST /atomic/oauth2/token",),
         ),
     ]
 

@@ -44,7 +44,7 @@ class S3Bucket(ObjectStorageBlock, WritableFileSystem, GuardedBlock):
     Everything that is stored has a SHA-256 that S3 checks, and that is checked again when it is read.
 
     Example:
-        Store a file in a saved bucket:
+        Store a report in a saved bucket:
         ```python
         from prefect import flow
         from prefect_atomic import S3Bucket
@@ -52,8 +52,8 @@ class S3Bucket(ObjectStorageBlock, WritableFileSystem, GuardedBlock):
         exports = S3Bucket.load("BLOCK_NAME")
 
         @flow
-        def export(path: str):
-            return exports.upload_from_path(path, "report.csv")
+        def export():
+            return exports.write_path("report.csv", b"id,name")
         ```
     """
 
