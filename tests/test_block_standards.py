@@ -8,10 +8,10 @@ import pytest
 from prefect.blocks.core import Block
 from prefect.testing.standard_test_suites import BlockStandardTestSuite
 
-from prefect_atomic import AnyCredential, Credential, WebhookSubscription
+from prefect_atomic import AnyCredential, Credential, S3Bucket, WebhookSubscription
 
 CREDENTIALS: tuple[type[Credential], ...] = get_args(AnyCredential)
-BLOCKS: tuple[type[Block], ...] = (*CREDENTIALS, WebhookSubscription)
+BLOCKS: tuple[type[Block], ...] = (*CREDENTIALS, S3Bucket, WebhookSubscription)
 
 
 @pytest.mark.parametrize("block", BLOCKS, indirect=True, ids=lambda block: block.__name__)

@@ -11,6 +11,7 @@ import boto3
 from botocore.config import Config
 from botocore.credentials import AssumeRoleCredentialFetcher, DeferredRefreshableCredentials
 from botocore.exceptions import NoCredentialsError
+from botocore.parsers import ResponseParserError
 
 from prefect_atomic.transport.logs import hidden_answers, hide_in_logs
 
@@ -78,7 +79,38 @@ def _made(access: Access) -> Any:
         session._session._credentials = DeferredRefreshableCredentials(
             _Role(session, access), "assume-role"
         )  # what botocore does for a profile with a role
-    return session.client("s3", endpoint_url=access.endpoint_url, config=_CONFIG)
+    client = session.client("s3", endpoint_url=access.endpoint_url, config=_CONFIG)
+    client.meta.events.register("before-sign.s3", _hide_what_signs)
+    client.meta.events.register("after-call.s3", _refuse_unless_s3)
+    return client
+
+
+def _hide_what_signs(*, request_signer: Any, **_: Any) -> None:
+    """What AWS's standard chain finds, and renews by itself: botocore logs the token of each request at DEBUG."""
+    if credentials := request_signer._credentials:
+        _hide(credentials.get_frozen_credentials())
+
+
+def _hide(credentials: Any) -> None:
+    hide_in_logs([each for each in (credentials.secret_key, credentials.token) if each])
+
+
+_ALWAYS_ANSWERED = {
+    "CompleteMultipartUpload": "ETag",
+    "CreateMultipartUpload": "UploadId",
+    "GetObject": "ETag",
+    "HeadObject": "ETag",
+    "ListObjectsV2": "Name",
+    "PutObject": "ETag",
+    "UploadPart": "ETag",
+}
+
+
+def _refuse_unless_s3(*, http_response: Any, parsed: dict[str, Any], model: Any, **_: Any) -> None:
+    """botocore reads a web page, and an answer that was cut off in its headers, as an empty bucket or object."""
+    field = _ALWAYS_ANSWERED.get(model.name)
+    if field and http_response.status_code < 300 and not parsed.get(field):
+        raise ResponseParserError(f"there is no {field} in the answer")
 
 
 class _Role:
@@ -95,6 +127,7 @@ class _Role:
     def __call__(self) -> dict[str, str]:
         if self._source is None:
             raise NoCredentialsError
+        _hide(self._source.get_frozen_credentials())
         with hidden_answers():  # botocore logs the answer, with the secrets, at DEBUG
             found: dict[str, str] = AssumeRoleCredentialFetcher(
                 self._session.create_client, self._source, self._role_arn, extra_args=self._arguments

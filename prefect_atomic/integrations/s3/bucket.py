@@ -368,7 +368,7 @@ class S3Bucket(ObjectStorageBlock, WritableFileSystem, GuardedBlock):
 
         Args:
             path: The key.
-            pieces: The content, up to 156 GiB.
+            pieces: The content, up to 78 GiB.
             content_type: Its media type; none = by the key's extension.
 
         Returns:
@@ -542,8 +542,21 @@ class S3Bucket(ObjectStorageBlock, WritableFileSystem, GuardedBlock):
         )
 
     def _objects(self) -> Objects:
-        from prefect_atomic.integrations.s3.objects import Objects  # boto3 takes longer to import than all of Prefect
+        # boto3 takes longer to import than all of Prefect
+        from prefect_atomic.integrations.s3.failures import told
+        from prefect_atomic.integrations.s3.objects import Objects
 
+        secrets = tuple(self._own_secrets())
+        with told(self.title(), "connect", secrets):  # botocore reads AWS's configuration here
+            try:
+                client = self.get_client()
+            except ValueError as error:
+                if not str(error).startswith("Invalid endpoint"):
+                    raise
+                raise RequestError(
+                    f"{self.title()}: cannot connect: endpoint_url: its host has a name that DNS does not know, such "
+                    "as one with an underscore."
+                ) from None
         stored_as = {
             "ServerSideEncryption": self.server_side_encryption,
             "SSEKMSKeyId": self.kms_key_id,
@@ -551,12 +564,12 @@ class S3Bucket(ObjectStorageBlock, WritableFileSystem, GuardedBlock):
             "ACL": self.acl,
         }
         return Objects(
-            self.get_client(),
+            client,
             self.bucket,
             prefix_of(self.folder),
             settings={name: value for name, value in stored_as.items() if value},
             who=self.title(),
-            secrets=tuple(self._own_secrets()),
+            secrets=secrets,
         )
 
 

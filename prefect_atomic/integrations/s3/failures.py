@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from botocore import exceptions as boto
 from botocore.parsers import ResponseParserError
-from s3transfer.exceptions import RetriesExceededError
+from s3transfer.exceptions import RetriesExceededError, S3DownloadFailedError
 
 from prefect_atomic.errors import AtomicError, CredentialError, RequestError, StorageError, TransportError
 from prefect_atomic.transport.redaction import excerpt, scrub
@@ -71,7 +71,13 @@ def told(who: str, what: str, secrets: Iterable[str]) -> Iterator[None]:
     """
     try:
         yield
-    except (boto.BotoCoreError, boto.ClientError, ResponseParserError, RetriesExceededError) as error:
+    except (
+        boto.BotoCoreError,
+        boto.ClientError,
+        ResponseParserError,
+        RetriesExceededError,
+        S3DownloadFailedError,
+    ) as error:
         told = _told(error, f"{who}: cannot {what}: ", tuple(secrets))
         try:
             raise told from None
@@ -85,6 +91,8 @@ def _told(error: Exception, start: str, secrets: tuple[str, ...]) -> AtomicError
         error = error.last_exception
     if isinstance(error, boto.ClientError):
         return _refused(error, start, secrets)
+    if isinstance(error, S3DownloadFailedError):
+        return StorageError(f"{start}the object was replaced meanwhile.", code="PreconditionFailed", transient=True)
     said = scrub(str(error), secrets)
     if isinstance(error, _NOT_GIVEN):
         return CredentialError(

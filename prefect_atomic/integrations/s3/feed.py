@@ -47,7 +47,16 @@ class Feed:
             except queue.Full:
                 continue
             return True
+        self._stop()
         return False
+
+    def _stop(self) -> None:
+        """Ends the thread that reads: it knows nothing of a failed part, and would wait for the next piece for ever."""
+        while True:
+            with suppress(queue.Empty):
+                self._queue.get_nowait()
+            with suppress(queue.Full):
+                return self._queue.put_nowait(_StoppedError())
 
     def read(self, amount: int = -1) -> bytes:
         content = io.BytesIO()  # whose value is no second copy, as a join of the pieces would be

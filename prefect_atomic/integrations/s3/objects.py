@@ -18,6 +18,7 @@ from botocore.exceptions import (
     ReadTimeoutError,
     ResponseStreamingError,
 )
+from s3transfer.exceptions import S3DownloadFailedError
 from s3transfer.manager import TransferConfig, TransferManager
 
 from prefect_atomic.errors import RequestError, StorageError
@@ -201,8 +202,8 @@ class Objects:
                     answer = self._head(full)
                     try:
                         self._fetch(full, draft, answer, progress, manager)
-                    except ClientError as error:
-                        if _code(error) in _REPLACED and attempt < _ATTEMPTS:
+                    except (ClientError, S3DownloadFailedError) as error:
+                        if _was_replaced(error) and attempt < _ATTEMPTS:
                             continue
                         raise
                     expected = Expected(answer)
@@ -331,6 +332,11 @@ def _digest(path: Path, checksum: Checksum) -> None:
 
 
 _REPLACED = frozenset({"PreconditionFailed", "412"})
+
+
+def _was_replaced(error: Exception) -> bool:
+    # s3transfer has an error of its own for a range of another content than the first.
+    return isinstance(error, S3DownloadFailedError) or (isinstance(error, ClientError) and _code(error) in _REPLACED)
 
 
 def _code(error: ClientError) -> str:

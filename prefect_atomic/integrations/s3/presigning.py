@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -51,7 +55,8 @@ def url(
         raise RequestError("content_type: is for PUT; an object that is read has the type it was stored with.")
     with objects.told(f"sign a URL for {full!r}"):
         _refuse_without_credentials(objects.client)
-        signed: str = objects.client.generate_presigned_url(operation, Params=parameters, ExpiresIn=expires_in)
+        with _hidden_signature():
+            signed: str = objects.client.generate_presigned_url(operation, Params=parameters, ExpiresIn=expires_in)
     hide_in_logs((signed.partition("X-Amz-Signature=")[2].partition("&")[0],))
     return signed
 
@@ -80,6 +85,27 @@ def post(
         )
     hide_in_logs((signed["fields"]["x-amz-signature"],))
     return PresignedPost(signed["url"], signed["fields"])
+
+
+_signature_is_hidden: ContextVar[bool] = ContextVar("prefect_atomic_signature_is_hidden", default=False)
+
+
+@contextmanager
+def _hidden_signature() -> Iterator[None]:
+    """Within it, botocore does not log the signature that it makes, which is all that a URL needs to be good."""
+    token = _signature_is_hidden.set(True)
+    try:
+        yield
+    finally:
+        _signature_is_hidden.reset(token)
+
+
+class _SignatureFilter(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not (_signature_is_hidden.get() and str(record.msg).startswith("Signature:"))
+
+
+logging.getLogger("botocore.auth").addFilter(_SignatureFilter())
 
 
 def _refuse_unless_sendable(full: str) -> None:

@@ -147,7 +147,7 @@ class _Cut:
 
     def __next__(self) -> bytes:
         body, self._body = self._body, None
-        if not body:
+        if body is None:
             raise ConnectionResetError
         return body
 
@@ -192,6 +192,9 @@ def _page(size: int, query: dict[str, list[str]]) -> bytes:
 
 class _Handler(MotoRequestHandler):
     protocol_version = "HTTP/1.1"  # connections are kept, as S3 keeps them
+
+    def connection_dropped(self, error: BaseException, environ: Any = None) -> None:
+        self.close_connection = True
 
     def log_request(self, *_: Any, **__: Any) -> None:
         pass
