@@ -11,6 +11,9 @@ from prefect.concurrency.sync import concurrency
 _LEASE = 60.0
 """Seconds after which the next one may begin where one was killed; Prefect takes no less."""
 
+_PATIENCE = 5.0
+"""Seconds to wait for a Prefect server that is slow to say whether somebody else is at it."""
+
 
 @contextmanager
 def alone(name: str) -> Iterator[bool]:
@@ -20,7 +23,7 @@ def alone(name: str) -> Iterator[bool]:
     """
     with get_client(sync_client=True) as client:
         client.upsert_global_concurrency_limit_by_name(name, 1)
-    slot = concurrency(name, timeout_seconds=1, lease_duration=_LEASE, strict=True)
+    slot = concurrency(name, timeout_seconds=_PATIENCE, lease_duration=_LEASE, strict=True)
     try:
         slot.__enter__()
     except TimeoutError:
