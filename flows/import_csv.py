@@ -137,7 +137,7 @@ def import_file(
     Raises:
         AtomicError: Atomic or the bucket failed; the next run goes on from there.
     """
-    record = _Record(source, file, folder)
+    record = _Record(source, file, folder, f"test of {action_flow_id}" if test else action_flow_id)
     state = record.state
     if state.finished:
         return state
@@ -209,10 +209,11 @@ def _start(
 class _Record:
     """What is kept of a file in the bucket, beside it."""
 
-    def __init__(self, bucket: S3Bucket, file: S3Object, folder: str) -> None:
+    def __init__(self, bucket: S3Bucket, file: S3Object, folder: str, of: str) -> None:
         self._bucket = bucket
         self._file = file
-        digest = hashlib.sha256(f"{file.full_key} {file.etag}".encode()).hexdigest()[:12]
+        self._of = of  # a file that was tested, or started another Action Flow, is still to be imported
+        digest = hashlib.sha256(f"{file.full_key} {file.etag} {of}".encode()).hexdigest()[:12]
         self.name = f"{folder}/{file.key.removesuffix('.csv')[:400]}.{digest}"
         self.state = self._known() or ImportedFile(file=file.key, etag=file.etag)
 
@@ -222,7 +223,7 @@ class _Record:
     def invocation_id(self, line: int) -> str:
         """The id of a row, the same whenever it is sent."""
         file = self._file
-        return str(uuid5(NAMESPACE_URL, f"s3://{self._bucket.bucket}/{file.full_key}#{file.etag}:{line}"))
+        return str(uuid5(NAMESPACE_URL, f"s3://{self._bucket.bucket}/{file.full_key}#{file.etag}:{line} {self._of}"))
 
     def _known(self) -> ImportedFile | None:
         name = f"{self.name}.json"

@@ -276,3 +276,9 @@ def test_test_users_only(bucket: S3Bucket, sandbox: Sandbox) -> None:
     bucket.write_path("a.csv", (GOOD + rows(1, 2)).encode())
     run(test=True)
     assert [each["test"] for each in sandbox.atomic()["invocations"]] == [True, True]
+
+    run()  # a test is no import
+    run("welcome")  # nor is one of another Action Flow
+    invocations = sandbox.atomic()["invocations"]
+    assert [each["actionFlowId"] for each in invocations] == ["reminder"] * 4 + ["welcome"] * 2
+    assert len({each["flowInvocationId"] for each in invocations}) == 6
