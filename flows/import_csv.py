@@ -137,7 +137,7 @@ def import_file(
     Raises:
         AtomicError: Atomic or the bucket failed; the next run goes on from there.
     """
-    record = _Record(source, file, folder, f"test of {action_flow_id}" if test else action_flow_id)
+    record = _Record(source, file, folder, f"{target.environment_id} {'test of ' * test}{action_flow_id}")
     state = record.state
     if state.finished:
         return state
@@ -212,7 +212,7 @@ class _Record:
     def __init__(self, bucket: S3Bucket, file: S3Object, folder: str, of: str) -> None:
         self._bucket = bucket
         self._file = file
-        self._of = of  # a file that was tested, or started another Action Flow, is still to be imported
+        self._of = of  # a file that was tested, or started another Action Flow elsewhere, is still to be imported
         digest = hashlib.sha256(f"{file.full_key} {file.etag} {of}".encode()).hexdigest()[:12]
         self.name = f"{folder}/{file.key.removesuffix('.csv')[:400]}.{digest}"
         self.state = self._known() or ImportedFile(file=file.key, etag=file.etag)
@@ -254,10 +254,13 @@ def _rejects(path: Path, state: ImportedFile) -> Iterator[bytes]:
             writer.writerow([1, state.fault])
         else:
             table = BulkCsv(file)
-            writer.writerow([*REJECTED, *table.columns])
+            own = [at for at, column in enumerate(table.columns) if column not in REJECTED]
+            writer.writerow([*REJECTED, *(table.columns[at] for at in own)])
             for row in table.rows():
                 if row.line in state.rejected:
-                    writer.writerow([row.line, state.rejected[row.line], *row.cells])
+                    whole = len(row.cells) == len(table.columns)
+                    cells = [row.cells[at] for at in own] if whole else row.cells
+                    writer.writerow([row.line, state.rejected[row.line], *cells])
                 if text.tell() > 1024 * 1024:
                     yield _utf_8(text)
                     text.seek(0)

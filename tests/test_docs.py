@@ -19,13 +19,14 @@ import shutil
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 from prefect import Flow
 from prefect.blocks.notifications import SlackWebhook
 from prefect.settings import PREFECT_API_URL, Settings
@@ -33,6 +34,8 @@ from prefect.testing.utilities import prefect_test_harness
 from pydantic import SecretStr
 
 import prefect_atomic
+from flows.export_analytics import export_analytics_flow
+from flows.import_csv import import_csv_flow
 from prefect_atomic import (
     AtomicEnvironment,
     BasicAuth,
@@ -41,6 +44,7 @@ from prefect_atomic import (
     Response,
     Retry,
     S3Bucket,
+    StorageError,
     WebhookSubscription,
     errors,
     send_request,
@@ -48,19 +52,20 @@ from prefect_atomic import (
 )
 from prefect_atomic.cli import main
 from prefect_atomic.demo.play import acts
+from prefect_atomic.integrations.atomic.operations import OPERATIONS
 from prefect_atomic.sandbox import Sandbox
 from prefect_atomic.sandbox.accounts import Accounts
 from prefect_atomic.settings import AtomicSettings
 from tests.docs_reading import PAGES, PROJECT, Snippet, anchors, code, commands, links, prose, snippets, table
 from tests.e2e.servers import missing
+from tests.e2e.servers.moto import allow
 
 if TYPE_CHECKING:
     from tests.e2e.servers.moto import MotoServer
 
 README = PROJECT / "README.md"
 EXAMPLES = sorted((PROJECT / "examples").glob("*.py"))
-NAMED = re.findall(r"^\| `(\w+)` \| `atomic-", README.read_text("utf-8"), re.MULTILINE)
-CLASSES: list[type[Credential]] = [getattr(prefect_atomic, name) for name in NAMED]
+CLASSES: list[type[Credential]] = [getattr(prefect_atomic, code(row[0])) for row in table(README, "class")]
 CREDENTIAL_PAGES = {
     cls: PROJECT / re.findall(rf"^\| `{cls.__name__}` .*\]\((\S+)\) \|$", README.read_text("utf-8"), re.MULTILINE)[0]
     for cls in CLASSES
@@ -76,6 +81,7 @@ VERIFIED_AT = {
     "atomic-environment": "atomic",
 }
 S3_PAGE = PROJECT / "docs" / "s3.md"
+ATOMIC_PAGE = PROJECT / "docs" / "atomic.md"
 WEBHOOK_SECRET = f"whsec_{base64.b64encode(bytes(range(32))).decode()}"
 ALL = [snippet for page in PAGES for snippet in snippets(page)]
 PYTHON = [snippet for snippet in ALL if snippet.language == "python"]
@@ -105,7 +111,7 @@ class Stage:
         client = moto.client("s3", moto.user)
         client.create_bucket(Bucket="docs")
         client.close()
-        for name in ("crm", "exports"):
+        for name in ("crm", "exports", "outbox", "results"):
             self.bucket().save(name)
         AtomicEnvironment.load("crm").save("production")
         with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # of what Prefect imports for it
@@ -390,6 +396,14 @@ def test_credentials_table() -> None:
         assert cached == _lifetime(cls)
 
 
+def test_blocks_table() -> None:
+    rows = table(README, "block")
+    assert [code(name) for name, *_ in rows] == ["S3Bucket", "WebhookSubscription"]
+    for name, slug, _, page in rows:
+        assert code(slug) == getattr(prefect_atomic, code(name)).get_block_type_slug()
+        assert code(slug) in (PROJECT / links_in(page)[0]).read_text("utf-8")
+
+
 def test_lifetimes_table() -> None:
     for names, served in table(PROJECT / "docs" / "tokens.md", "credential"):
         for name in re.findall(r"`(\w+)`", names):
@@ -422,9 +436,21 @@ def test_bucket_table() -> None:
 
 def test_bucket_methods_table() -> None:
     named = re.findall(r"`(\w+)`", " ".join(row[0] for row in table(S3_PAGE, "method")))
-    own = {name for name, each in vars(S3Bucket).items() if inspect.isfunction(each) and not name.startswith("_")}
-    twins = {name for name in own if name.startswith("a") and name[1:] in own}
-    assert set(named) == own - twins - {"check", "model_post_init"}
+    assert set(named) == _methods(S3Bucket) - {"check"}
+    assert {f"a{name}" for name in named} - {"aget_client"} <= set(vars(S3Bucket))
+
+
+def test_bucket_tasks_table() -> None:
+    for call, *_ in table(S3_PAGE, "task"):
+        name, _, arguments = code(call).rstrip(")").partition("(")
+        shown = arguments.split(", ")
+        assert list(inspect.signature(getattr(prefect_atomic, name).fn).parameters)[: len(shown)] == shown
+
+
+def _methods(cls: type[Any]) -> set[str]:
+    """Its own, without their asynchronous twins."""
+    own = {name for name, each in vars(cls).items() if inspect.isfunction(each) and not name.startswith("_")}
+    return own - {f"a{name}" for name in own} - {"model_post_init", "known_secrets"}
 
 
 def test_policies_are_json_with_actions_that_there_are() -> None:
@@ -439,6 +465,149 @@ def test_policies_are_json_with_actions_that_there_are() -> None:
     others = {"ListBucket", "ListBucketMultipartUploads"}
     for action in re.findall(r"s3:([A-Z]\w+)", page):
         assert action in operations | others, action
+
+
+def _everything(bucket: S3Bucket, folder: Path) -> dict[str, Callable[[], object]]:
+    """What the policies are for, by the first words of their rows."""
+
+    def writes() -> None:
+        bucket.write_path("small", b"1")
+        bucket.upload_from_path(folder / "large", "large")
+        bucket.write_stream("stream", [b"1" * (9 << 20)])
+
+    return {
+        "`read_path`": lambda: (bucket.read_path("there"), bucket.head("there"), list(bucket.read_stream("there"))),
+        "`list_objects`": lambda: (list(bucket.list_objects()), bucket.exists("there"), bucket.check()),
+        "`new_objects`": bucket.new_objects,
+        "`write_path`": writes,
+        "`upload_from_folder`": lambda: bucket.upload_from_folder(folder, "sent"),
+        "`download_folder_to_path`": lambda: bucket.download_folder_to_path("there-too", folder / "got"),
+        "`copy_object`": lambda: bucket.copy_object("there", "copied"),
+        "`move_object`": lambda: bucket.move_object("there", "moved"),
+        "`delete_object`": lambda: bucket.delete_object("there"),
+    }
+
+
+def _as_user(stage: Stage, name: str, policy: Mapping[str, Any]) -> S3Bucket:
+    keys = stage.moto.create_user(name, policy)
+    given = {"access_key_id": keys.access_key_id, "secret_access_key": SecretStr(keys.secret_access_key)}
+    return stage.bucket().model_copy(update={"folder": "policies", **given})
+
+
+@pytest.fixture
+def laid_out(stage: Stage, tmp_path: Path) -> Path:
+    """A folder to upload; and objects, by somebody who may do everything."""
+    (tmp_path / "large").write_bytes(b"1" * (9 << 20))
+    (tmp_path / "small").write_bytes(b"1")
+    everybody = stage.bucket().model_copy(update={"folder": "policies"})
+    everybody.write_path("there", b"1")
+    everybody.write_path("there-too/file", b"1")
+    return tmp_path
+
+
+NOT_REFUSED = {"s3:AbortMultipartUpload", "s3:ListBucketMultipartUploads"}
+"""Without them, parts stay behind, and there is a warning."""
+POLICIES = {use: re.findall(r"s3:\w+", " ".join(actions)) for use, *actions in table(S3_PAGE, "use")}
+WRITES, READS, LISTS, LOOKS = (
+    set(actions)
+    for start in ("`write_path`", "`read_path`", "`list_objects`", "`new_objects`")
+    for use, actions in POLICIES.items()
+    if use.startswith(start)
+)
+
+
+@pytest.mark.parametrize("use", POLICIES)
+def test_least_policies_are_enough_and_the_least(use: str, stage: Stage, laid_out: Path) -> None:
+    """What each use is said to need lets it through; without one of the actions it is refused."""
+    start, actions = use.partition(",")[0], POLICIES[use]
+    others = {
+        "presigned PUT and form": WRITES - NOT_REFUSED,
+        "result storage": READS | WRITES | LISTS,
+        "`flows/export_analytics.py`": WRITES,
+        "`flows/import_csv.py`": READS | WRITES | LOOKS,
+    }
+    if start in others:  # signed and not sent; or made of the others
+        assert set(actions) == others[start]
+        return
+    who = re.sub(r"\W", "", start)
+    _everything(_as_user(stage, who, allow(*actions)), laid_out)[start]()
+    for number, left_out in enumerate(actions):
+        if left_out in NOT_REFUSED or (start, left_out) == ("`upload_from_folder`", "s3:ListBucket"):
+            continue  # moto says that an object is not there to whoever asks
+        stage.bucket().model_copy(update={"folder": "policies"}).write_path("there", b"1")
+        rest = [each for each in actions if each != left_out] or ["s3:ListAllMyBuckets"]
+        poor = _as_user(stage, f"{who}-{number}", allow(*rest))
+        with pytest.raises(StorageError, match="not allowed"):
+            _everything(poor, laid_out)[start]()
+
+
+def test_whole_policies_allow_what_they_say(stage: Stage, laid_out: Path) -> None:
+    """The two policies that are written out, for this bucket and folder; outside of it they allow nothing."""
+    texts = [each.text for each in snippets(S3_PAGE) if each.language == "json" and "BUCKET/FOLDER" in each.text]
+    reads, everything = (
+        json.loads(text.replace("BUCKET/", "docs/").replace(':BUCKET"', ':docs"').replace("FOLDER", "policies"))
+        for text in texts
+    )
+    reader = _everything(_as_user(stage, "reader", reads), laid_out)
+    for start, act in reader.items():
+        if start in ("`read_path`", "`list_objects`", "`download_folder_to_path`", "`new_objects`"):
+            act()
+        else:
+            with pytest.raises(StorageError, match="not allowed"):
+                act()
+    whole = _as_user(stage, "whole", everything)
+    for act in _everything(whole, laid_out).values():
+        stage.bucket().model_copy(update={"folder": "policies"}).write_path("there", b"1")
+        act()
+    for write in (whole.write_path, lambda key, _: whole.read_path(key)):
+        whole.folder = "elsewhere"
+        with pytest.raises(StorageError, match="not allowed"):
+            write("there", b"1")
+
+
+def test_rules_of_the_bucket_are_taken(stage: Stage) -> None:
+    """CORS and lifecycle, as they are written out."""
+    cors, lifecycle = (
+        json.loads(each.text)
+        for each in snippets(S3_PAGE)
+        if each.language == "json" and ("AllowedOrigins" in each.text or "Rules" in each.text)
+    )
+    client = stage.moto.client("s3", stage.moto.user)
+    client.put_bucket_cors(Bucket="docs", CORSConfiguration={"CORSRules": cors})
+    client.put_bucket_lifecycle_configuration(Bucket="docs", LifecycleConfiguration=lifecycle)
+    client.close()
+
+
+def test_atomic_methods_table() -> None:
+    rows = table(ATOMIC_PAGE, "method")
+    assert {code(row[0]) for row in rows} == _methods(AtomicEnvironment)
+    shown = {
+        request: (tuple(re.findall(r"`(\w+)`", roles)), code(name))
+        for name, requests, roles, _ in rows
+        for request in re.findall(r"`([^`]+)`", requests)
+    }
+    assert shown == {
+        f"{each.method} {each.path}": (each.roles, name.replace("test_action", "start_action"))
+        for name, each in OPERATIONS.items()
+    }
+    assert all(f"a{code(row[0])}" in vars(AtomicEnvironment) for row in rows)
+
+
+def test_flows_tables() -> None:
+    _agrees(table(ATOMIC_PAGE, "export"), inspect.signature(export_analytics_flow.fn))
+    _agrees(table(ATOMIC_PAGE, "import"), inspect.signature(import_csv_flow.fn))
+
+
+def test_deployments_are_those_of_prefect_yaml() -> None:
+    """A deployment that a command names is there, and its flow has the parameters."""
+    known = {each["name"]: each for each in yaml.safe_load((PROJECT / "prefect.yaml").read_text())["deployments"]}
+    assert [code(row[0]) for row in table(PROJECT / "docs" / "deploying.md", "deployment")] == list(known)
+    for command in COMMANDS:
+        if name := re.search(r"prefect deploy --name (\S+)|prefect deployment run (\S+)/", command):
+            deployment = known[name[1] or name[2]]
+            file, _, flow = deployment["entrypoint"].partition(":")
+            parameters = runpy.run_path(str(PROJECT / file))[flow].parameters.properties
+            assert set(re.findall(r"--param (\w+)=", command)) <= set(parameters), command
 
 
 def test_send_request_table() -> None:
@@ -462,12 +631,15 @@ def test_errors_tables() -> None:
     every = {cls.__name__ for cls in errors.AtomicError.__subclasses__()}
     shown = {
         page: {code(row[0]) for row in table(PROJECT / page, "error")}
-        for page in ("README.md", "docs/send_request.md", "docs/webhooks.md")
+        for page in ("README.md", "docs/atomic.md", "docs/s3.md", "docs/send_request.md", "docs/webhooks.md")
     }
     assert shown["README.md"] == every
     others = {"InvocationError", "OutboxError", "SignatureError", "StorageError"}
     assert shown["docs/send_request.md"] == every - others
     assert shown["docs/webhooks.md"] == {"OutboxError", "RequestError", "SignatureError"}
+    usual = {"CredentialError", "RequestError", "TransportError"}
+    assert shown["docs/s3.md"] == usual | {"StorageError"}
+    assert shown["docs/atomic.md"] == usual | {"InvocationError", "ResponseError"}
 
 
 def test_webhooks_tables() -> None:
@@ -489,7 +661,8 @@ def test_accounts_table() -> None:
 @pytest.mark.parametrize("page", [*CREDENTIAL_PAGES.values(), S3_PAGE], ids=lambda page: page.name)
 def test_messages_are_ours(page: Path) -> None:
     """Every message that is explained is one that the code can say; what a provider says in it is not checked."""
-    source = "".join(file.read_text("utf-8") for file in (PROJECT / "prefect_atomic").rglob("*.py"))
+    files = [*(PROJECT / "prefect_atomic").rglob("*.py"), *(PROJECT / "flows").glob("*.py")]
+    source = "".join(file.read_text("utf-8") for file in files)
     source = re.sub(r'"\s*\n\s*f?"', "", source)
     for messages, _ in table(page, "message"):
         for message in re.findall(r"`([^`]+)`", messages):

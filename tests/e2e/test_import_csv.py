@@ -159,6 +159,18 @@ def test_mended_rejects_can_be_uploaded_again(bucket: S3Bucket, sandbox: Sandbox
     assert sorted(started(sandbox)) == ["user-1", "user-2"]
 
 
+def test_rejects_of_rejects_can_be_uploaded_again(bucket: S3Bucket, sandbox: Sandbox) -> None:
+    bucket.write_path("a.csv", (GOOD + "user-1,Ann,99\n").encode())
+    run()
+    text = io.StringIO()
+    csv.writer(text).writerows(rejects(bucket, "a"))
+    bucket.write_path("b.csv", text.getvalue().encode())  # not mended
+    run()
+    header, row = rejects(bucket, "b")
+    assert header == ["rejected.line", "rejected.reason", *GOOD.strip().split(",")]
+    assert row[2:] == ["user-1", "Ann", "99"]
+
+
 @pytest.mark.parametrize(
     ("content", "fault"),
     [

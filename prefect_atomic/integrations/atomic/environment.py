@@ -100,7 +100,7 @@ class AtomicEnvironment(TokenCredential):
     )
     token_url: IdentityUrl = Field(
         "https://master-atomic-io.auth.us-east-1.amazoncognito.com/oauth2/token",
-        description="The token endpoint; other regions have others.",
+        description="The token endpoint; the default is the one that Atomic documents.",
     )
     batch_size: int = Field(100, ge=1, le=1000, description="The most invocations, or users, of one request.")
     target_in_payload: bool = Field(False, description="Whether an invocation's `target` goes into its `payload`.")

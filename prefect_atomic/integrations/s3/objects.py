@@ -125,7 +125,7 @@ class Objects:
     ) -> str:
         """Stores a file, or what a file object still holds; all of it, or nothing under this key."""
         full = self.full(key)
-        size = source.stat().st_size if isinstance(source, Path) else None
+        size = _size_of(source)
         part = PART if size is None else part_for(size)
         stored_as = self._stored_as(full, content_type, None if size is not None and size < part else part)
         content = str(source) if isinstance(source, Path) else source
@@ -332,6 +332,18 @@ def _digest(path: Path, checksum: Checksum) -> None:
 
 
 _REPLACED = frozenset({"PreconditionFailed", "412"})
+
+
+def _size_of(source: Path | BinaryIO | Feed) -> int | None:
+    """What is left of it, in bytes; None where nobody knows: s3transfer makes larger parts where it can."""
+    if isinstance(source, Path):
+        return source.stat().st_size
+    if isinstance(source, Feed) or not (hasattr(source, "seekable") and source.seekable()):
+        return None
+    here = source.tell()
+    size = source.seek(0, os.SEEK_END) - here
+    source.seek(here)
+    return max(size, 0)
 
 
 def _was_replaced(error: Exception) -> bool:
