@@ -67,6 +67,32 @@ class Data360Account:
 
 
 @dataclass(frozen=True)
+class SalesforceAccount:
+    """An External Client App, and a user, for each way to sign in to core: all lead to the same org."""
+
+    login_url: str
+    instance_url: str
+    client_id: str
+    client_secret: str = field(repr=False)
+    username: str
+    password: str = field(repr=False)
+    security_token: str = field(repr=False)
+    private_key: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class MarketingCloudAccount:
+    """An installed package with a server-to-server integration, for `/marketing-cloud/v2/token`."""
+
+    auth_url: str
+    rest_url: str
+    client_id: str
+    client_secret: str = field(repr=False)
+    account_id: str
+    scope: str
+
+
+@dataclass(frozen=True)
 class AtomicAccount:
     """A client for `/atomic/oauth2/token`, with one of the roles that Atomic's API knows."""
 
@@ -81,7 +107,7 @@ class AtomicAccount:
 
 @dataclass(frozen=True)
 class Accounts:
-    """One account for each credential type, a second AWS one that needs its session token, and one per Atomic role."""
+    """One account for each kind of credential, an AWS one that needs its session token, one for each Atomic role."""
 
     oauth: OAuthAccount
     basic: BasicAccount
@@ -90,7 +116,9 @@ class Accounts:
     key_pair: KeyPairAccount
     custom_headers: dict[str, str] = field(repr=False)
     google: GoogleAccount
+    salesforce: SalesforceAccount
     data_360: Data360Account
+    marketing_cloud: MarketingCloudAccount
     atomic: AtomicAccount
     atomic_workbench: AtomicAccount
 
@@ -105,7 +133,9 @@ class Accounts:
             key_pair=KeyPairAccount(**data["key_pair"]),
             custom_headers=data["custom_headers"],
             google=GoogleAccount(**data["google"]),
+            salesforce=SalesforceAccount(**data["salesforce"]),
             data_360=Data360Account(**data["data_360"]),
+            marketing_cloud=MarketingCloudAccount(**data["marketing_cloud"]),
             atomic=AtomicAccount(**data["atomic"]),
             atomic_workbench=AtomicAccount(**data["atomic_workbench"]),
         )
@@ -147,11 +177,30 @@ class Accounts:
                 token_uri=f"{url}/google/token",
                 audience="https://sheets.googleapis.com/",
             ),
+            salesforce=SalesforceAccount(
+                login_url=url,
+                instance_url=url,
+                client_id=f"3MVG9{secrets.token_hex(30)}.{secrets.token_hex(8)}",
+                client_secret=secrets.token_hex(32).upper(),
+                username=f"integration-{name}@sandbox.example",
+                # what must be escaped in XML
+                password=f"{secrets.token_urlsafe(12)}<&>'{secrets.token_urlsafe(4)}",
+                security_token=secrets.token_urlsafe(18)[:24],
+                private_key=_private_key(),
+            ),
             data_360=Data360Account(
                 login_url=url,
                 client_id=f"3MVG9{secrets.token_hex(30)}.{secrets.token_hex(8)}",
                 client_secret=secrets.token_hex(32).upper(),
                 dataspace="default",
+            ),
+            marketing_cloud=MarketingCloudAccount(
+                auth_url=f"{url}/marketing-cloud",
+                rest_url=f"{url}/marketing-cloud/rest/",
+                client_id="".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(24)),
+                client_secret=secrets.token_urlsafe(18),
+                account_id=str(100_000_000 + secrets.randbelow(900_000_000)),
+                scope="data_extensions_read data_extensions_write journeys_execute list_and_subscribers_write",
             ),
             atomic=_atomic(url, name, role="events"),
             atomic_workbench=_atomic(url, name, role="workbench"),

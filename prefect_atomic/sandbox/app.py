@@ -7,12 +7,15 @@ from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
 
-from prefect_atomic.sandbox import identity, plain, salesforce
+from prefect_atomic.sandbox import identity, plain
 from prefect_atomic.sandbox.accounts import Accounts
 from prefect_atomic.sandbox.atomic import Atomic
-from prefect_atomic.sandbox.control import Control
+from prefect_atomic.sandbox.control import Control, System
+from prefect_atomic.sandbox.data_360 import Data360
 from prefect_atomic.sandbox.faults import Fault, Faults
 from prefect_atomic.sandbox.google import Google
+from prefect_atomic.sandbox.marketing_cloud import MarketingCloud
+from prefect_atomic.sandbox.salesforce import Salesforce
 from prefect_atomic.sandbox.tokens import Tokens
 from prefect_atomic.sandbox.verify import Verifiers
 from prefect_atomic.sandbox.wire import Answer, Received, Refused, Route
@@ -31,18 +34,22 @@ class Application:
     def __init__(self, url: str) -> None:
         accounts, tokens = Accounts.generate(url), Tokens()
         google = Google(accounts.google, tokens)
-        atomic = Atomic(accounts.atomic, accounts.atomic_workbench, tokens)
+        systems: dict[str, System] = {
+            "atomic": Atomic(accounts.atomic, accounts.atomic_workbench, tokens),
+            "salesforce": Salesforce(accounts.salesforce, accounts.data_360, tokens),
+            "data-360": Data360(accounts.data_360, tokens),
+            "marketing-cloud": MarketingCloud(accounts.marketing_cloud, tokens),
+        }
         self._calls: Counter[str] = Counter()
         self._faults = Faults()
         self._services = _by_path(
             identity.routes(accounts.oauth, tokens)
             + google.routes()
-            + salesforce.routes(accounts.data_360, tokens)
-            + atomic.routes()
+            + [route for system in systems.values() for route in system.routes()]
             + Verifiers(accounts, tokens, google).routes()
             + plain.routes()
         )
-        control = Control(accounts, tokens, self._faults, self._calls, self._services, atomic)
+        control = Control(accounts, tokens, self._faults, self._calls, self._services, systems)
         self._control = _by_path(control.routes())
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:

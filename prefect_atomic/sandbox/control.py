@@ -3,14 +3,30 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
+from typing import Any, Protocol
 
 from prefect_atomic.sandbox.accounts import Accounts
-from prefect_atomic.sandbox.atomic import Atomic
 from prefect_atomic.sandbox.faults import Fault, Faults
 from prefect_atomic.sandbox.tokens import Tokens
 from prefect_atomic.sandbox.wire import Answer, Received, Refused, Route, read_json
 
 DONE = Answer(204)
+
+
+class System(Protocol):
+    """A third party that has data: what it serves, and what a test may see and set of it."""
+
+    def routes(self) -> list[Route]: ...
+
+    def shown(self) -> dict[str, object]:
+        """What it has."""
+
+    def set(self, data: Mapping[str, Any]) -> None:
+        """Sets what a test wants of it; raises ValueError with a sentence that says what is wrong."""
+
+    def reset(self) -> None:
+        """Forgets all that it has."""
 
 
 class Control:
@@ -23,28 +39,30 @@ class Control:
         faults: Faults,
         calls: Counter[str],
         services: Mapping[str, Route],
-        atomic: Atomic,
+        systems: Mapping[str, System],
     ) -> None:
         self._accounts = accounts
         self._tokens = tokens
         self._faults = faults
         self._calls = calls
         self._services = services
-        self._atomic = atomic
+        self._systems = systems
 
     def routes(self) -> list[Route]:
         """The paths of the control."""
         get, put, post = frozenset({"GET"}), frozenset({"PUT"}), frozenset({"POST"})
-        atomic = "what Atomic has, and what it is told"
         return [
             Route("/_sandbox", self._index, "this index", get),
             Route("/_sandbox/accounts", self._show_accounts, "the accounts that are accepted, with their secrets", get),
             Route("/_sandbox/calls", self._show_calls, "how often each path was called", get),
             Route("/_sandbox/faults", self._set_fault, "makes a path misbehave", put),
             Route("/_sandbox/token", self._set_token, '{"expires_in": 20} is what answers say from now on', put),
-            Route("/_sandbox/atomic", self._serve_atomic, atomic, get | put),
+            *(
+                Route(f"/_sandbox/{name}", partial(self._serve_system, system), "what it has, and is told", get | put)
+                for name, system in self._systems.items()
+            ),
             Route("/_sandbox/revoke", self._revoke, "refuses all tokens issued so far", post),
-            Route("/_sandbox/reset", self._reset, "forgets calls, faults, tokens and what Atomic has", post),
+            Route("/_sandbox/reset", self._reset, "forgets calls, faults, tokens and what the systems have", post),
         ]
 
     def _index(self, _: Received) -> Answer:
@@ -82,11 +100,11 @@ class Control:
         self._tokens.state_lifetime(expires_in)
         return DONE
 
-    def _serve_atomic(self, received: Received) -> Answer:
+    def _serve_system(self, system: System, received: Received) -> Answer:
         if received.method == "GET":
-            return Answer.of_json(self._atomic.shown(), headers={"Cache-Control": "no-store"})
+            return Answer.of_json(system.shown(), headers={"Cache-Control": "no-store"})
         try:
-            self._atomic.set(read_json(received))
+            system.set(read_json(received))
         except ValueError as error:
             raise Refused(Answer.of_json({"error": str(error)}, status=400)) from None
         return DONE
@@ -99,5 +117,6 @@ class Control:
         self._calls.clear()
         self._faults.reset()
         self._tokens.reset()
-        self._atomic.reset()
+        for system in self._systems.values():
+            system.reset()
         return DONE

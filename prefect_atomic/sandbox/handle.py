@@ -193,7 +193,7 @@ class Sandbox:
         self._ask("POST", "revoke")
 
     def reset(self) -> None:
-        """Forgets the calls, the faults, the tokens and what Atomic has."""
+        """Forgets the calls, the faults, the tokens and what the systems have."""
         self._ask("POST", "reset")
 
     def _ask(self, method: str, what: str, content: object = None) -> Any:

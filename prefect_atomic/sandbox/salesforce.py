@@ -6,10 +6,12 @@ Sources: help.salesforce.com, c360_a_using_data_cloud_apis_with_data_spaces and 
 import base64
 import secrets
 import time
+from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 from prefect_atomic.sandbox import oauth
-from prefect_atomic.sandbox.accounts import Data360Account
+from prefect_atomic.sandbox.accounts import Data360Account, SalesforceAccount
 from prefect_atomic.sandbox.tokens import TokenRefused, Tokens
 from prefect_atomic.sandbox.wire import Answer, Received, Route
 
@@ -23,15 +25,35 @@ ORGANISATION = "00D000000000001EAA"
 USER = "005000000000001AAA"
 
 
-def routes(account: Data360Account, tokens: Tokens) -> list[Route]:
-    """Both steps."""
-    post = frozenset({"POST"})
-    core = partial(_core_token, account, tokens)
-    exchange = partial(_data_360_token, account, tokens)
-    return [
-        Route("/services/oauth2/token", core, "Salesforce: a core token for client credentials", post),
-        Route("/services/a360/token", exchange, "Salesforce: a core token for a Data 360 token, once", post),
-    ]
+class Salesforce:
+    """One org: who signs in, and with Data 360 beside it, the exchange of its tokens."""
+
+    def __init__(self, account: SalesforceAccount, data_360: Data360Account, tokens: Tokens) -> None:
+        self._account = account
+        self._data_360 = data_360
+        self._tokens = tokens
+
+    def routes(self) -> list[Route]:
+        """All that it serves."""
+        post = frozenset({"POST"})
+        core = partial(_core_token, self._data_360, self._tokens)
+        exchange = partial(_data_360_token, self._data_360, self._tokens)
+        return [
+            Route("/services/oauth2/token", core, "Salesforce: a core token for client credentials", post),
+            Route("/services/a360/token", exchange, "Salesforce: a core token for a Data 360 token, once", post),
+        ]
+
+    def shown(self) -> dict[str, object]:
+        """What it has."""
+        return {}
+
+    def set(self, data: Mapping[str, Any]) -> None:
+        """Sets what a test wants of it; raises ValueError with a sentence that says what is wrong."""
+        if data:
+            raise ValueError(f"{min(data)} cannot be set")
+
+    def reset(self) -> None:
+        """Forgets all that it has."""
 
 
 def _core_token(account: Data360Account, tokens: Tokens, received: Received) -> Answer:
