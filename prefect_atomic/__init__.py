@@ -11,7 +11,6 @@ from prefect_atomic.credentials import (
     GoogleServiceAccount,
     KeyPair,
     OAuthClientCredentials,
-    SalesforceData360,
 )
 from prefect_atomic.errors import (
     AtomicError,
@@ -19,6 +18,7 @@ from prefect_atomic.errors import (
     DestinationError,
     InvocationError,
     OutboxError,
+    RecordsError,
     RequestError,
     ResponseError,
     SignatureError,
@@ -33,6 +33,8 @@ from prefect_atomic.integrations.atomic import (
     Invocation,
     InvocationOutcome,
 )
+from prefect_atomic.integrations.data_360 import SalesforceData360
+from prefect_atomic.integrations.records import Outcome, Outcomes
 from prefect_atomic.integrations.s3 import S3Bucket, S3Object
 from prefect_atomic.tasks import asend_request, is_transient, send_request
 from prefect_atomic.transport import Response, Retry, instant_retries
@@ -50,6 +52,8 @@ if _typing.TYPE_CHECKING:
     from prefect_atomic.integrations.s3.tasks import s3_copy, s3_delete, s3_download, s3_list, s3_move, s3_upload
 
 __version__ = "0.1.0"
+
+_TASKS = ("s3", "salesforce", "marketing_cloud", "data_360")
 
 __all__ = [
     "AWSSignedRequest",
@@ -72,6 +76,9 @@ __all__ = [
     "KeyPair",
     "OAuthClientCredentials",
     "OutboxError",
+    "Outcome",
+    "Outcomes",
+    "RecordsError",
     "Redelivery",
     "RequestError",
     "Response",
@@ -102,8 +109,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> _typing.Any:
-    if name.startswith("s3_") and name in __all__:  # Prefect reads the source of each task: 1 ms that few need
-        from prefect_atomic.integrations.s3 import tasks
+    if name in __all__:  # Prefect reads the source of each task: 1 ms that few need
+        from importlib import import_module
 
-        return getattr(tasks, name)
+        system = next(system for system in _TASKS if name.startswith(f"{system}_"))
+        return getattr(import_module(f"prefect_atomic.integrations.{system}.tasks"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

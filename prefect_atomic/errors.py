@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from prefect_atomic.integrations.atomic import InvocationOutcome
+    from prefect_atomic.integrations.records import Outcomes
     from prefect_atomic.transport.response import Response
 
 
@@ -56,6 +57,19 @@ class InvocationError(AtomicError):
 
     def __init__(self, message: str, *, outcomes: tuple[InvocationOutcome, ...]) -> None:
         # Never transient: the same call would start once more what was started.
+        super().__init__(message)
+        self.outcomes = outcomes
+
+
+class RecordsError(AtomicError):
+    """Some records were refused, or it is not known whether they arrived; the others did.
+
+    Attributes:
+        outcomes: What became of each record, those that arrived too.
+    """
+
+    def __init__(self, message: str, *, outcomes: Outcomes) -> None:
+        # Never transient: the same call would send once more what arrived.
         super().__init__(message)
         self.outcomes = outcomes
 

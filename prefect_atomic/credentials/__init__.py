@@ -1,4 +1,4 @@
-"""The seven credential types of Atomic's integration layer, as Prefect blocks."""
+"""The credential types of Atomic's integration layer that are nothing else, as Prefect blocks."""
 
 from prefect_atomic.credentials.aws_signed_request import AWSSignedRequest
 from prefect_atomic.credentials.base import Credential, CredentialCheck
@@ -7,7 +7,6 @@ from prefect_atomic.credentials.custom_headers import CustomHeaders
 from prefect_atomic.credentials.google_service_account import GoogleServiceAccount
 from prefect_atomic.credentials.key_pair import KeyPair
 from prefect_atomic.credentials.oauth_client_credentials import OAuthClientCredentials
-from prefect_atomic.credentials.salesforce_data_360 import SalesforceData360
 
 __all__ = [
     "AWSSignedRequest",
@@ -18,5 +17,4 @@ __all__ = [
     "GoogleServiceAccount",
     "KeyPair",
     "OAuthClientCredentials",
-    "SalesforceData360",
 ]

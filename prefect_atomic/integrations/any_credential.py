@@ -7,9 +7,9 @@ from prefect_atomic.credentials import (
     GoogleServiceAccount,
     KeyPair,
     OAuthClientCredentials,
-    SalesforceData360,
 )
 from prefect_atomic.integrations.atomic import AtomicEnvironment
+from prefect_atomic.integrations.data_360 import SalesforceData360
 
 AnyCredential = (
     OAuthClientCredentials

@@ -59,13 +59,14 @@ class Application:
         fault = None
         if route is None and (route := _find(self._services, path)):
             self._calls[f"{method} {route.path}"] += 1
-            fault = self._faults.next(route.path)
+            fault = self._faults.next(route.path, method)
         received = await _read(scope, receive)
         if received is None:
             return
+        done = _serve(route, received) if fault and fault.after else None
         if fault and not await _goes_on(fault, scope, receive):
             return
-        await _answer(fault.answer(received) if fault and fault.answers else _serve(route, received), send)
+        await _answer(fault.answer(received) if fault and fault.answers else done or _serve(route, received), send)
 
 
 def _by_path(routes: list[Route]) -> dict[str, Route]:
@@ -76,6 +77,9 @@ def _find(routes: dict[str, Route], path: str) -> Route | None:
     # on the path as it was sent: `//`, `..` and `%2F` below a route belong to whoever serves it
     if path in routes:
         return routes[path]
+    for route in routes.values():
+        if route.pattern and route.pattern.fullmatch(path):
+            return route
     while "/" in path[1:]:
         path = path.rpartition("/")[0]
         if path in routes and routes[path].below:

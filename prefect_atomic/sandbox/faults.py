@@ -8,12 +8,15 @@ from urllib.parse import parse_qsl
 
 from prefect_atomic.sandbox.wire import Answer, Received
 
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+
 
 @dataclass(frozen=True)
 class Fault:
-    """What happens instead of the usual service.
+    """What happens instead of the usual service, or after it.
 
     Args:
+        method: for calls with this method only; None for all.
         times: for how many calls; None until the next reset.
         delay: seconds to wait first.
         status: answer this status (200 if only `body` or `headers` are given).
@@ -22,8 +25,10 @@ class Fault:
         headers: further headers of that answer.
         cut: close the connection without an answer.
         hang: never answer.
+        after: the usual service runs first, so that what was asked for is done, and only its answer is lost.
     """
 
+    method: str | None = None
     times: int | None = None
     delay: float = 0.0
     status: int | None = None
@@ -32,6 +37,7 @@ class Fault:
     headers: dict[str, str] = field(default_factory=dict)
     cut: bool = False
     hang: bool = False
+    after: bool = False
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Fault":
@@ -65,30 +71,33 @@ class Fault:
 
 
 class Faults:
-    """The faults to come, by route. Those of one route follow each other; the last one set ends an endless one."""
+    """The faults to come, by route. Those of one route follow each other; the last one set ends an endless one.
+
+    Those for one method of a route are a row of their own, and come before those for all of its methods.
+    """
 
     def __init__(self) -> None:
-        self._queues: defaultdict[str, deque[Fault]] = defaultdict(deque)
-        self._used: dict[str, int] = {}
+        self._queues: defaultdict[tuple[str, str | None], deque[Fault]] = defaultdict(deque)
+        self._used: dict[tuple[str, str | None], int] = {}
 
     def add(self, path: str, fault: Fault) -> None:
         """Sets a fault after those that the route still has to get through."""
-        queue = self._queues[path]
+        queue = self._queues[path, fault.method]
         if queue and queue[-1].times is None:
             queue.pop()
         queue.append(fault)
 
-    def next(self, path: str) -> Fault | None:
+    def next(self, path: str, method: str) -> Fault | None:
         """The fault for the call that just arrived, if any."""
-        queue = self._queues.get(path)
-        if not queue:
+        key = next((key for key in ((path, method), (path, None)) if self._queues.get(key)), None)
+        if key is None:
             return None
-        fault = queue[0]
+        fault = self._queues[key][0]
         if fault.times is not None:
-            self._used[path] = self._used.get(path, 0) + 1
-            if self._used[path] >= fault.times:
-                queue.popleft()
-                self._used[path] = 0
+            self._used[key] = self._used.get(key, 0) + 1
+            if self._used[key] >= fault.times:
+                self._queues[key].popleft()
+                self._used[key] = 0
         return fault
 
     def reset(self) -> None:
@@ -114,5 +123,9 @@ def _check(given: dict[str, Any]) -> None:
         raise ValueError("delay is a number of seconds")
     if type(status) is not int or not 200 <= status <= 599:
         raise ValueError("status is an HTTP status from 200 to 599")
+    if given.get("method", "GET") not in METHODS:
+        raise ValueError(f"method is one of {', '.join(METHODS)}")
+    if type(given.get("after", False)) is not bool:
+        raise ValueError("after is true or false")
     if not isinstance(given.get("headers", {}), dict):
         raise ValueError("headers is an object, with a text for each name")

@@ -117,6 +117,7 @@ class Sandbox:
         self,
         path: str,
         *,
+        method: str | None = None,
         times: int | None = None,
         delay: float = 0.0,
         status: int | None = None,
@@ -125,11 +126,13 @@ class Sandbox:
         headers: dict[str, str] | None = None,
         cut: bool = False,
         hang: bool = False,
+        after: bool = False,
     ) -> None:
         """Makes a path misbehave; several faults for one path follow each other.
 
         Args:
             path: the fixed path, such as `/oauth/token` or `/verify/basic`.
+            method: for calls with this method only; None for all.
             times: for how many calls; None until the next reset.
             delay: seconds to wait first; with nothing else, the usual service follows.
             status: answer this status instead.
@@ -139,12 +142,14 @@ class Sandbox:
             headers: further headers of that answer.
             cut: close the connection without an answer.
             hang: never answer.
+            after: the usual service runs first, so that what was asked for is done, and only its answer is lost.
 
         Raises:
             SandboxError: if there is no such path, or no such fault.
         """
         fault = {
             "path": path,
+            "method": method,
             "times": times,
             "delay": delay,
             "status": status,
@@ -153,6 +158,7 @@ class Sandbox:
             "headers": headers,
             "cut": cut,
             "hang": hang,
+            "after": after,
         }
         self._ask("PUT", "faults", fault)
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -84,7 +85,8 @@ class Route:
     """A fixed path and who serves it.
 
     Args:
-        path: the fixed path; calls are counted and faults are set by it.
+        path: the fixed path; calls are counted and faults are set by it. A part of it in braces, as in
+            `/jobs/{id}/batches`, stands for whatever is between two slashes.
         handler: turns the request into an answer, or raises `Refused`.
         about: a line for the index.
         methods: the methods served; None for any.
@@ -96,6 +98,13 @@ class Route:
     about: str
     methods: frozenset[str] | None = None
     below: bool = False
+
+    @cached_property
+    def pattern(self) -> re.Pattern[str] | None:
+        """What the path matches, if it has braces."""
+        if "{" not in self.path:
+            return None
+        return re.compile("[^/]+".join(re.escape(part) for part in re.split(r"\{\w+\}", self.path)))
 
 
 def read_json(received: Received) -> dict[str, Any]:
