@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import astuple, dataclass
 from threading import RLock
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from prefect_atomic.errors import RecordsError, RequestError
 
@@ -218,5 +218,6 @@ def _outcome(row: tuple[int, int, str | None, int | None, str | None, str | None
 
 def _restored(rows: bytes) -> Outcomes:
     outcomes = Outcomes()
-    outcomes.add(Outcome(*values, tuple(fields)) for *values, fields in json.loads(zlib.decompress(rows)))
+    kept: list[list[Any]] = json.loads(zlib.decompress(rows))
+    outcomes.add(Outcome(*row[:-1], fields=tuple(row[-1])) for row in kept)  # type: ignore[misc]  # the rest, in order
     return outcomes
