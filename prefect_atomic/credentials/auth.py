@@ -59,6 +59,8 @@ class TokenAuth(httpx.Auth):
         self._credential._prove_with(request, lookup.token)
         guard_hops(request, before, self._credential)
         response = yield request
+        if self._credential._is_judged_by_body(response):
+            response.read()
         if self._may_renew(lookup, request, response):
             if not response.is_closed:
                 cast("httpx.SyncByteStream", response.stream).close()
@@ -74,6 +76,8 @@ class TokenAuth(httpx.Auth):
         self._credential._prove_with(request, lookup.token)
         aguard_hops(request, before, self._credential)
         response = yield request
+        if self._credential._is_judged_by_body(response):
+            await response.aread()
         if self._may_renew(lookup, request, response):
             if not response.is_closed:
                 await cast("httpx.AsyncByteStream", response.stream).aclose()

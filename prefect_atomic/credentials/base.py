@@ -147,6 +147,10 @@ class TokenCredential(Credential, ABC):
         """Whether an answer says that the token is not accepted (any more)."""
         return response.status_code == 401
 
+    def _is_judged_by_body(self, response: httpx.Response) -> bool:
+        """Whether `_rejects` looks at the body of this answer, which is read before."""
+        return False
+
     def _prove(self, request: httpx.Request) -> None:
         self._prove_with(request, self._token().token)
 

@@ -61,7 +61,8 @@ def send_request(
         headers: Header fields, as a mapping or as pairs.
         json: The body, as JSON.
         data: The body, as the fields of a form.
-        content: The body, as text, bytes, or an iterator of bytes (which cannot be sent twice, so is never retried).
+        content: The body, as text, bytes, an open binary file, or an iterator of bytes (which cannot be sent twice, so
+            is never retried).
         files: The files of a multipart form, as httpx takes them; together with `data` if it has other fields.
         timeout: Seconds to wait for a connection, and for each part of the answer.
         retry: When to send again; None = never.

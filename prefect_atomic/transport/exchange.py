@@ -80,8 +80,12 @@ class Policy:
     allow_private_networks: bool = True
     patience: float | None = None
     """Seconds after which an answer that is still coming in, however steadily, counts as lost."""
+    repeatable: bool | None = None
+    """Whether doing it twice does no harm; None = as the method says. An upsert may come as a POST or a PATCH."""
     sink: Sink | None = None
     """Where the body of a 2xx answer is written instead of into the answer; rewound for another attempt."""
+    repeatable: bool | None = None
+    """Whether doing twice what the request asks does no harm; None = as its method and its Idempotency-Key say."""
 
     def __post_init__(self) -> None:
         limit: object = self.max_response_bytes
@@ -237,9 +241,11 @@ def _end(policy: Policy) -> float:
 def converse(outgoing: Outgoing, proof: Proof | None, policy: Policy) -> Conversation:
     """The course of a request: yields each thing to do, is sent its outcome, and returns the answer."""
     started = time.perf_counter()
-    repeatable = outgoing.method in IDEMPOTENT or any(
-        name.lower() == b"idempotency-key" for name, _ in outgoing.headers
-    )
+    repeatable = policy.repeatable
+    if repeatable is None:
+        repeatable = outgoing.method in IDEMPOTENT or any(
+            name.lower() == b"idempotency-key" for name, _ in outgoing.headers
+        )
     attempt = 0
     while True:
         attempt += 1

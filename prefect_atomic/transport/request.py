@@ -7,10 +7,10 @@ key, and would drop the URL's query wherever `params` is given.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from threading import TIMEOUT_MAX
-from typing import Any, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 from urllib.parse import quote
 
 import httpx
@@ -21,7 +21,7 @@ from prefect_atomic.transport.hosts import can_be_asked
 Scalar: TypeAlias = str | int | float | bool | None
 Params: TypeAlias = Mapping[str, Scalar | list[Scalar] | tuple[Scalar, ...]] | Sequence[tuple[str, Scalar]]
 HeaderFields: TypeAlias = Mapping[str, str] | Sequence[tuple[str, str]]
-Content: TypeAlias = str | bytes | Iterable[bytes] | AsyncIterable[bytes]
+Content: TypeAlias = str | bytes | BinaryIO | Iterable[bytes] | AsyncIterable[bytes]
 Timeout: TypeAlias = float | httpx.Timeout | None
 
 TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -36,6 +36,8 @@ _OF_A_BODY = frozenset({"content-length", "content-type", "content-encoding", "t
 
 _LONGEST_TARGET = 60_000
 """httpx refuses URLs of more than 65536 characters."""
+
+_FILE_CHUNK = 256 * 1024
 
 REPLAYABLE = "prefect_atomic.replayable"
 """The extension that says whether the body can be sent again."""
@@ -93,6 +95,11 @@ def outgoing(
     pairs = _checked(headers)
     named = {name.lower() for name, _ in pairs}
     pairs += [(name, value) for name, value in _DEFAULT_HEADERS if name not in named]
+    file = _file(content)
+    if file:
+        pairs = [(name, value) for name, value in pairs if name.lower() != "content-length"]
+        pairs.append(("Content-Length", str(file.length)))
+        content = None
     try:
         request = httpx.Request(
             method.upper(), location, headers=pairs, json=json, data=data, content=content, files=files
@@ -106,10 +113,37 @@ def outgoing(
         url=location,
         target=target,
         headers=tuple(request.headers.raw),
-        stream=request.stream,
-        is_replayable=isinstance(request.stream, httpx.ByteStream) or bool(files and _can_rewind(files)),
+        stream=file or request.stream,
+        is_replayable=bool(file)
+        or isinstance(request.stream, httpx.ByteStream)
+        or bool(files and _can_rewind(files)),
         timeout=_timeouts(timeout),
     )
+
+
+class _FileStream(httpx.SyncByteStream):
+    """What is left of an open file, read anew for every attempt."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._start = file.tell()
+        self.length = file.seek(0, 2) - self._start
+
+    def __iter__(self) -> Iterator[bytes]:
+        self._file.seek(self._start)
+        left = self.length  # what is appended meanwhile was not declared
+        while left and (chunk := self._file.read(min(_FILE_CHUNK, left))):
+            left -= len(chunk)
+            yield chunk
+
+
+def _file(content: object) -> _FileStream | None:
+    """The stream of a file that can be rewound; None for any other content, such as a pipe."""
+    if not (hasattr(content, "read") and hasattr(content, "seekable") and content.seekable()):
+        return None
+    if hasattr(content, "encoding"):
+        raise RequestError("content: is a file of text; open it in binary mode.")
+    return _FileStream(content)  # type: ignore[arg-type]
 
 
 def redirected(previous: Outgoing, method: str, url: httpx.URL, headers: Iterable[tuple[bytes, bytes]]) -> Outgoing:

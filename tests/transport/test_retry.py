@@ -51,6 +51,15 @@ REPEATABLE = ["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"]
 NOT_REPEATABLE = ["POST", "PATCH"]
 
 
+@pytest.mark.parametrize(("method", "repeatable", "attempts"), [("POST", True, 2), ("GET", False, 1)])
+def test_whoever_knows_better_says_whether_a_request_may_be_repeated(method, repeatable, attempts):
+    steps, _ = course_of([httpx.ReadTimeout("lost"), (200, {})], method, repeatable=repeatable)
+    assert sends(steps) == attempts
+
+    steps, _ = course_of([(502, {}), (200, {})], method, repeatable=repeatable)
+    assert sends(steps) == attempts
+
+
 @pytest.mark.parametrize("method", REPEATABLE)
 @pytest.mark.parametrize("status", [408, 429, 502, 503, 504])
 def test_a_repeatable_request_is_sent_again_after_what_may_pass(method, status):
