@@ -61,6 +61,20 @@ class InvocationError(AtomicError):
         self.outcomes = outcomes
 
 
+class QuotaError(AtomicError):
+    """A quota that others need too is used up, or nearly; the request was not sent.
+
+    Attributes:
+        used: How much of it is used.
+        total: How much there is.
+    """
+
+    def __init__(self, message: str, *, used: int, total: int) -> None:
+        super().__init__(message)
+        self.used = used
+        self.total = total
+
+
 class RecordsError(AtomicError):
     """Some records were refused, or it is not known whether they arrived; the others did.
 

@@ -31,6 +31,7 @@ PUBLIC = [
     "OutboxError",
     "Outcome",
     "Outcomes",
+    "QuotaError",
     "RecordsError",
     "Redelivery",
     "RequestError",

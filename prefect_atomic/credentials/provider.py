@@ -57,6 +57,8 @@ class TokenStep:
         self._what = what
         self._secrets = tuple(secrets)
         self._deadline = deadline
+        self.where = ""
+        """Where it is asked for, as messages name it."""
 
     def ask(self, request: Outgoing) -> dict[str, Any]:
         """Sends the request and returns the JSON object that came back.
@@ -65,7 +67,7 @@ class TokenStep:
             CredentialError: Anything else came back, or nothing; says what, without a secret.
         """
         hide_in_logs(self._secrets)
-        self._where = redact_url(request.url)
+        self.where = redact_url(request.url)
         try:
             with hidden_queries():
                 response, content = self._exchange(request)
@@ -94,7 +96,7 @@ class TokenStep:
         return token
 
     def error(self, what: str, *, transient: bool = False, retry_after: float | None = None) -> CredentialError:
-        text = f"{self._who}: {self._what} at {self._where} {what}."
+        text = f"{self._who}: {self._what} at {self.where} {what}."
         return CredentialError(scrub(text, self._secrets), transient=transient, retry_after=retry_after)
 
     def _exchange(self, request: Outgoing) -> tuple[httpx.Response, bytes]:
