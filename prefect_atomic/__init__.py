@@ -37,6 +37,7 @@ from prefect_atomic.integrations.atomic import (
 from prefect_atomic.integrations.data_360 import SalesforceData360
 from prefect_atomic.integrations.records import Outcome, Outcomes
 from prefect_atomic.integrations.s3 import S3Bucket, S3Object
+from prefect_atomic.integrations.salesforce import ApiUsage, Salesforce
 from prefect_atomic.tasks import asend_request, is_transient, send_request
 from prefect_atomic.transport import Response, Retry, instant_retries
 from prefect_atomic.webhooks import (
@@ -51,6 +52,14 @@ from prefect_atomic.webhooks import (
 
 if _typing.TYPE_CHECKING:
     from prefect_atomic.integrations.s3.tasks import s3_copy, s3_delete, s3_download, s3_list, s3_move, s3_upload
+    from prefect_atomic.integrations.salesforce.tasks import (
+        salesforce_create,
+        salesforce_delete,
+        salesforce_get,
+        salesforce_query,
+        salesforce_update,
+        salesforce_upsert,
+    )
 
 __version__ = "0.1.0"
 
@@ -60,6 +69,7 @@ __all__ = [
     "AWSSignedRequest",
     "AnalyticsHour",
     "AnyCredential",
+    "ApiUsage",
     "AtomicEnvironment",
     "AtomicError",
     "AtomicWebhook",
@@ -88,6 +98,7 @@ __all__ = [
     "Retry",
     "S3Bucket",
     "S3Object",
+    "Salesforce",
     "SalesforceData360",
     "SignatureError",
     "StorageError",
@@ -104,6 +115,12 @@ __all__ = [
     "s3_list",
     "s3_move",
     "s3_upload",
+    "salesforce_create",
+    "salesforce_delete",
+    "salesforce_get",
+    "salesforce_query",
+    "salesforce_update",
+    "salesforce_upsert",
     "send_request",
     "verify_webhook",
     "webhook",

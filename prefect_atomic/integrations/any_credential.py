@@ -10,6 +10,7 @@ from prefect_atomic.credentials import (
 )
 from prefect_atomic.integrations.atomic import AtomicEnvironment
 from prefect_atomic.integrations.data_360 import SalesforceData360
+from prefect_atomic.integrations.salesforce import Salesforce
 
 AnyCredential = (
     OAuthClientCredentials
@@ -20,6 +21,7 @@ AnyCredential = (
     | GoogleServiceAccount
     | SalesforceData360
     | AtomicEnvironment
+    | Salesforce
 )
 """The type of a block's field, or a flow's parameter, that takes any credential.
 

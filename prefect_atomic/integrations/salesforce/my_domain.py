@@ -14,7 +14,7 @@ from prefect_atomic.credentials.provider import TokenStep
 _SUFFIX = ".salesforce.com"
 _ELSEWHERE = (".my.salesforce.mil", ".my.sfcrmproducts.cn")
 _LABELS = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*")
-_PAGES = ("lightning.force.com", "force.com", "salesforce-setup.com", "site.com")
+_PAGES = (".force.com", ".salesforce-setup.com", ".site.com")
 
 
 def _is_a_domain(text: str) -> str:
