@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from types import TracebackType
+from types import EllipsisType, TracebackType
 from typing import IO, Any, Self
 from urllib.parse import urlsplit
 
@@ -192,6 +192,145 @@ class Sandbox:
     def atomic(self) -> dict[str, Any]:
         """What Atomic has: `invocations` in the order in which they arrived, `users`, `cards` and `webhooks`."""
         answer: dict[str, Any] = self._ask("GET", "atomic")
+        return answer
+
+    def set_data_360(
+        self,
+        *,
+        max_records: int | None = None,
+        max_csv_bytes: int | None = None,
+        throttle_every: int | None = None,
+        session_calls: int | None = None,
+        job_polls: int | None = None,
+        fail_next_job: str | None = None,
+        one_job_per_object: bool | None = None,
+        v2_batch: int | None = None,
+        v3: bool | None = None,
+        query_polls: int | None = None,
+        chunk_rows: int | None = None,
+    ) -> None:
+        """Sets how Data 360 behaves; what is left out stays as it is.
+
+        Args:
+            max_records: how many records a streaming request may have; 200 at first.
+            max_csv_bytes: how large a file of a bulk job may be; 150,000,000 at first.
+            throttle_every: each so manieth call is answered with 429; 0, as at first, for none.
+            session_calls: a token is refused after so many calls; 0, as at first, for never.
+            job_polls: how often a closed job says that it is in progress, before it is complete; 1 at first.
+            fail_next_job: the next job that is closed fails, with this message.
+            one_job_per_object: whether a second open job for an object is refused with 409.
+            v2_batch: rows of a batch of version 2 of the query API; 1000 at first.
+            v3: whether the tenant has version 3 of the query API.
+            query_polls: how often a query of version 3 says that it still runs; 0 at first.
+            chunk_rows: rows of a chunk of version 3, and the most that one request for rows answers; 10,000 at first.
+
+        Raises:
+            SandboxError: if one of them cannot be; then nothing is set.
+        """
+        settings = {name: value for name, value in locals().items() if name != "self"}
+        self._ask("PUT", "data-360", settings)
+
+    def data_360(self) -> dict[str, Any]:
+        """What Data 360 has: `objects` by name and primary key, their `counts`, `jobs`, and how it was asked.
+
+        An object of more than 5000 records is among the `counts` only. `requests` has the number of `upserts`,
+        `deletes`, `tests`, `v2_queries` and `v3_queries`, and, in bytes or records, the `largest_body`,
+        `largest_records`, `largest_delete`, `longest_query` and `largest_csv`.
+        """
+        answer: dict[str, Any] = self._ask("GET", "data-360")
+        return answer
+
+    def set_marketing_cloud(
+        self,
+        *,
+        throttle_every: int | None = None,
+        throttle_code: int | None = None,
+        session_calls: int | None = None,
+        max_async_bytes: int | None = None,
+        async_polls: int | None = None,
+        completed_word: str | None = None,
+        fail_next_async: str | None = None,
+    ) -> None:
+        """Sets how Marketing Cloud behaves; what is left out stays as it is.
+
+        Args:
+            throttle_every: each so manieth call is answered with 429; 0, as at first, for none.
+            throttle_code: 50100, which says when to come again, as at first, or 50200, which does not.
+            session_calls: a token is refused after so many calls; 0, as at first, for never.
+            max_async_bytes: how large the body of an asynchronous request may be; 5,900,000 at first.
+            async_polls: how often the status of an asynchronous request is Pending, before it is complete; 1 at first.
+            completed_word: "Complete", as at first, or "Completed".
+            fail_next_async: the next asynchronous request is accepted, and fails with this message.
+
+        Raises:
+            SandboxError: if one of them cannot be; then nothing is set.
+        """
+        settings = {name: value for name, value in locals().items() if name != "self"}
+        self._ask("PUT", "marketing-cloud", settings)
+
+    def marketing_cloud(self) -> dict[str, Any]:
+        """What Marketing Cloud has: `data_extensions` by key, `events` in their order, `async` and `contacts`.
+
+        A data extension is an array of rows, or their number if there are more than 5000.
+        """
+        answer: dict[str, Any] = self._ask("GET", "marketing-cloud")
+        return answer
+
+    def set_salesforce(
+        self,
+        *,
+        records: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
+        generate: Mapping[str, int] | None = None,
+        api_limit: int | None = None,
+        api_used: int | None = None,
+        query_page: int | None = None,
+        bulk_polls: int | None = None,
+        bulk_query_page: int | None = None,
+        bulk_upload_limit: int | None = None,
+        session_calls: int | EllipsisType | None = ...,
+        session_error: str | EllipsisType | None = ...,
+        client_credentials_refused: bool | None = None,
+    ) -> None:
+        """Sets what Salesforce's core has or does; what is left out stays as it is.
+
+        Args:
+            records: records to add, by their object: `{"Contact": [{"LastName": "Ada"}]}`.
+            generate: how many records to make up, by their object: `{"Contact": 25_000}`.
+            api_limit: how many requests the org takes; 100,000 at first. Those after that get 403.
+            api_used: how many requests it has had.
+            query_page: the records of one page of a query; 2,000 at first.
+            bulk_polls: how often a bulk job says InProgress when asked, before it is complete; 1 at first.
+            bulk_query_page: the most rows of one page of a bulk query; 50,000 at first.
+            bulk_upload_limit: the most bytes of one upload; 150,000,000 at first.
+            session_calls: how many requests a session is good for, from now on; None for any number.
+            session_error: the code that a request without a live session gets; None for INVALID_SESSION_ID.
+            client_credentials_refused: whether client credentials are refused, as login.salesforce.com refuses them.
+
+        Raises:
+            SandboxError: if one of them cannot be; then nothing is set.
+        """
+        settings = {
+            "records": records,
+            "generate": generate,
+            "api_limit": api_limit,
+            "api_used": api_used,
+            "query_page": query_page,
+            "bulk_polls": bulk_polls,
+            "bulk_query_page": bulk_query_page,
+            "bulk_upload_limit": bulk_upload_limit,
+            "client_credentials_refused": client_credentials_refused,
+        }
+        content: dict[str, Any] = {name: value for name, value in settings.items() if value is not None}
+        # for these two None means something
+        if session_calls is not ...:
+            content["session_calls"] = session_calls
+        if session_error is not ...:
+            content["session_error"] = session_error
+        self._ask("PUT", "salesforce", content)
+
+    def salesforce(self) -> dict[str, Any]:
+        """What Salesforce's core has: how many `objects` of each kind, `jobs`, `api_used`, and `calls` by resource."""
+        answer: dict[str, Any] = self._ask("GET", "salesforce")
         return answer
 
     def revoke(self) -> None:

@@ -1,108 +1,130 @@
-"""Salesforce's two steps to a Data 360 token: a core token, and its exchange.
+"""Salesforce's core: sign-in, REST, Bulk API, and the exchange that leads on to Data 360.
 
-Sources: help.salesforce.com, c360_a_using_data_cloud_apis_with_data_spaces and article 005104785.
+Sources: developer.salesforce.com, api-rest, api-asynch and api-soap; where they leave something open, the sandbox is
+strict, and says what it expects.
 """
 
-import base64
-import secrets
-import time
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from prefect_atomic.sandbox import oauth
 from prefect_atomic.sandbox.accounts import Data360Account, SalesforceAccount
-from prefect_atomic.sandbox.tokens import TokenRefused, Tokens
-from prefect_atomic.sandbox.wire import Answer, Received, Route
+from prefect_atomic.sandbox.salesforce_bulk_v1 import bulk_v1
+from prefect_atomic.sandbox.salesforce_collections import collections
+from prefect_atomic.sandbox.salesforce_door import Call, Door, segments
+from prefect_atomic.sandbox.salesforce_errors import RecordRefused, not_found
+from prefect_atomic.sandbox.salesforce_exchange import exchange
+from prefect_atomic.sandbox.salesforce_extract import extract
+from prefect_atomic.sandbox.salesforce_ingest import ingest
+from prefect_atomic.sandbox.salesforce_records import limits, query, sobjects
+from prefect_atomic.sandbox.salesforce_sign_in import SignIn
+from prefect_atomic.sandbox.salesforce_soap import login
+from prefect_atomic.sandbox.salesforce_state import SalesforceState
+from prefect_atomic.sandbox.tokens import Tokens
+from prefect_atomic.sandbox.wire import Answer, Received, Refused, Route
 
-CORE_LIFETIME = 7200
-DATA_360_LIFETIME = 7130
-SCOPE = "api cdp_ingest_api cdp_profile_api cdp_query_api"
-EXCHANGE = "urn:salesforce:grant-type:external:cdp"
-ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 - a type, not a token
-JWT = "urn:ietf:params:oauth:token-type:jwt"
-ORGANISATION = "00D000000000001EAA"
-USER = "005000000000001AAA"
+DATA = "/services/data"
+ASYNC = "/services/async"
+VERSION = re.compile(r"v(\d\d)\.0")
+VERSIONS = range(31, 67)
+
+# by which faults are set and calls are counted; all of them have the same handler, for a version may be wrong anywhere
+PATHS = {
+    "sobjects": "objects",
+    "sobjects/{object}": "a new record",
+    "sobjects/{object}/": "a new record, as simple-salesforce asks",
+    "sobjects/{object}/describe": "the fields of an object",
+    "sobjects/{object}/{id}": "a record",
+    "sobjects/{object}/{field}/{value}": "a record by an external id",
+    "query": "SOQL",
+    "query/": "SOQL, as simple-salesforce asks",
+    "query/{cursor}": "the next page of a query",
+    "queryAll": "SOQL, deleted records too",
+    "queryAll/": "SOQL, deleted records too, as simple-salesforce asks",
+    "composite/sobjects": "sObject Collections",
+    "composite/sobjects/{object}/{field}": "sObject Collections, upsert",
+    "jobs/ingest": "Bulk API 2.0",
+    "jobs/ingest/{id}": "an ingest job",
+    "jobs/ingest/{id}/batches": "the upload of a job",
+    "jobs/ingest/{id}/{results}": "results of a job",
+    "jobs/query": "Bulk API 2.0",
+    "jobs/query/{id}": "a query job",
+    "jobs/query/{id}/results": "results of a query job",
+}
+RESOURCES: dict[tuple[str, ...], Callable[[SalesforceState, Call], Answer]] = {
+    ("sobjects",): sobjects,
+    ("query",): query,
+    ("queryall",): query,
+    ("limits",): limits,
+    ("composite", "sobjects"): collections,
+    ("jobs", "ingest"): ingest,
+    ("jobs", "query"): extract,
+}
 
 
 class Salesforce:
-    """One org: who signs in, and with Data 360 beside it, the exchange of its tokens."""
+    """One org: who signs in, what it has, and with Data 360 beside it, the exchange of its tokens."""
 
     def __init__(self, account: SalesforceAccount, data_360: Data360Account, tokens: Tokens) -> None:
-        self._account = account
-        self._data_360 = data_360
-        self._tokens = tokens
+        self._state = SalesforceState()
+        self._door = Door(tokens, self._state)
+        self._sign_in = SignIn(account, data_360, tokens, self._state)
+        self._login = partial(login, account, self._sign_in)
+        self._exchange = partial(exchange, data_360, tokens)
 
     def routes(self) -> list[Route]:
         """All that it serves."""
         post = frozenset({"POST"})
-        core = partial(_core_token, self._data_360, self._tokens)
-        exchange = partial(_data_360_token, self._data_360, self._tokens)
         return [
-            Route("/services/oauth2/token", core, "Salesforce: a core token for client credentials", post),
-            Route("/services/a360/token", exchange, "Salesforce: a core token for a Data 360 token, once", post),
+            Route("/services/oauth2/token", self._sign_in.answer, "Salesforce: a core session", post),
+            Route("/services/Soap/u", self._login, "Salesforce: /{version}, login", post, below=True),
+            Route("/services/a360/token", self._exchange, "Salesforce: a core token for a Data 360 token, once", post),
+            *(Route(f"{DATA}/{{version}}/{path}", self._data, f"Salesforce: {about}") for path, about in PATHS.items()),
+            Route(DATA, self._data, "Salesforce: the versions, and whatever else is below", below=True),
+            Route(ASYNC, self._async, "Salesforce: Bulk API 1.0, JSON batches", below=True),
         ]
 
     def shown(self) -> dict[str, object]:
-        """What it has."""
-        return {}
+        """What it has: the number of records of each object, the jobs, and the use of the API."""
+        return self._state.shown()
 
     def set(self, data: Mapping[str, Any]) -> None:
         """Sets what a test wants of it; raises ValueError with a sentence that says what is wrong."""
-        if data:
-            raise ValueError(f"{min(data)} cannot be set")
+        self._state.set(data)
 
     def reset(self) -> None:
         """Forgets all that it has."""
+        self._state.reset()
 
+    def _data(self, received: Received) -> Answer:
+        parts = segments(received, DATA)
+        if not parts:
+            versions = [{"label": f"{each}.0", "url": f"{DATA}/v{each}.0", "version": f"{each}.0"} for each in VERSIONS]
+            return Answer.of_json(versions)
+        self._door.let_in(received)
+        return self._door.counted(lambda: self._resource(Call(received, parts[0], parts[1:])))
 
-def _core_token(account: Data360Account, tokens: Tokens, received: Received) -> Answer:
-    given = oauth.form(received)
-    oauth.require_grant(given, "client_credentials")
-    client = oauth.client(received, given)
-    oauth.require_client(client, client_id=account.client_id, client_secret=account.client_secret, status=400)
-    scope = oauth.granted_scope(given, SCOPE)
-    token = tokens.issue("salesforce-core", lifetime=CORE_LIFETIME, token=f"00D!{secrets.token_urlsafe(64)}")
-    content = {
-        "access_token": token,
-        "signature": base64.b64encode(secrets.token_bytes(32)).decode(),
-        "scope": scope,
-        "instance_url": account.login_url,
-        "id": f"{account.login_url}/id/{ORGANISATION}/{USER}",
-        "token_type": "Bearer",
-        "issued_at": str(time.time_ns() // 1_000_000),
-        "api_instance_url": account.login_url,
-    }
-    return Answer.of_json(content, headers=oauth.NO_STORE)
+    def _resource(self, call: Call) -> Answer:
+        found = VERSION.fullmatch(call.version)
+        if not found or int(found[1]) not in VERSIONS:
+            not_found()
+        if not call.parts:
+            names = sorted({path[0] for path in RESOURCES})
+            return Answer.of_json({name: f"{call.base}/{name}" for name in names})
+        for path, serve in RESOURCES.items():
+            if tuple(part.lower() for part in call.parts[: len(path)]) == path:
+                self._state.calls[f"{call.method} {'/'.join(path)}"] += 1
+                try:
+                    return serve(self._state, call)
+                except RecordRefused as refused:
+                    raise refused.refusal() from None
+        return not_found()
 
-
-def _data_360_token(account: Data360Account, tokens: Tokens, received: Received) -> Answer:
-    given = oauth.form(received)
-    oauth.require_grant(given, EXCHANGE)
-    if given.get("subject_token_type") != ACCESS_TOKEN:
-        oauth.refuse("invalid_request", f"subject_token_type should be {ACCESS_TOKEN}")
-    if not given.get("subject_token"):
-        oauth.refuse("invalid_request", "subject_token is missing; it is the core token")
-    if given.get("dataspace", account.dataspace) != account.dataspace:
-        oauth.refuse("invalid_request", f"there is no such dataspace; this tenant has {account.dataspace}")
-    try:
-        core = tokens.accept("salesforce-core", given["subject_token"])
-    except TokenRefused as reason:
-        oauth.refuse("invalid_grant", f"subject_token: {reason}")
-    if core.spent:
-        return _login_page()
-    core.spent = True
-    content = {
-        "access_token": tokens.issue("data-360", lifetime=DATA_360_LIFETIME),
-        "instance_url": account.login_url.partition("://")[2],
-        "token_type": "Bearer",
-        "issued_token_type": JWT,
-        **tokens.expiry(DATA_360_LIFETIME),
-    }
-    return Answer.of_json(content, headers=oauth.NO_STORE)
-
-
-def _login_page() -> Answer:
-    # Salesforce answers a second exchange of the same core token with this, and a status of 200
-    page = "<!DOCTYPE html><html><head><title>Login | Salesforce</title></head><body>Redirecting...</body></html>"
-    return Answer.of_text(page, content_type="text/html; charset=utf-8")
+    def _async(self, received: Received) -> Answer:
+        version, *parts = segments(received, ASYNC) or ("",)
+        try:
+            return bulk_v1(self._door, self._state, Call(received, f"v{version}", tuple(parts)))
+        except RecordRefused as refused:
+            content = {"exceptionCode": "InvalidJob", "exceptionMessage": refused.message}
+            raise Refused(Answer.of_json(content, status=400)) from None

@@ -146,11 +146,33 @@ def test_a_hanging_call_is_counted_when_it_arrives(client, sandbox):
         ("/echo", {"times": 0, "status": 500}, "times is a whole number from 1"),
         ("/echo", {"status": 99}, "status is an HTTP status"),
         ("/echo", {"delay": -1}, "delay is a number of seconds"),
+        ("/echo", {"method": "post", "status": 500}, "method is one of GET"),
     ],
 )
 def test_a_fault_that_cannot_be_is_refused_with_a_reason(path, fault, reason, sandbox):
     with pytest.raises(SandboxError, match=reason):
         sandbox.misbehave(path, **fault)
+
+
+def test_a_fault_may_come_after_the_usual_service(client, sandbox):
+    account = sandbox.accounts.oauth
+    form = {"grant_type": "client_credentials", "client_id": account.client_id, "client_secret": account.client_secret}
+    sandbox.misbehave("/oauth/token", times=1, status=503, after=True)
+    sandbox.misbehave("/oauth/token", times=1, cut=True, after=True)
+    sandbox.misbehave("/oauth/token", times=1, delay=0.01, after=True)
+
+    assert client.post("/oauth/token", data=form).status_code == 503
+    with pytest.raises(httpx.RemoteProtocolError):
+        client.post("/oauth/token", data=form)
+    assert "access_token" in client.post("/oauth/token", data=form).json()
+
+
+def test_a_fault_may_be_for_one_method_only(client, sandbox):
+    sandbox.misbehave("/echo", status=500)
+    sandbox.misbehave("/echo", method="POST", times=1, status=503)
+
+    assert client.get("/echo").status_code == 500
+    assert [client.post("/echo").status_code for _ in range(2)] == [503, 500]
 
 
 def test_a_fault_over_http_with_a_typo_is_refused(client):
