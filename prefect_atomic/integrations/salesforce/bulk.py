@@ -11,7 +11,6 @@ import io
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
 from itertools import islice
 from tempfile import TemporaryFile
 from typing import Any, BinaryIO, Literal, NamedTuple, cast
@@ -67,7 +66,7 @@ class Ingest:
             "operation": operation,
             "object": sobject,
             "contentType": "CSV",
-            "lineEnding": "LF",
+            "lineEnding": "CRLF",
             **({"externalIdFieldName": key} if operation == "upsert" else {}),
         }
         self._key = key
@@ -81,7 +80,11 @@ class Ingest:
         under_way: deque[_Job] = deque()
         try:
             for rows in self._cut(records, check):
-                under_way.append(self._submitted(rows))
+                try:
+                    under_way.append(self._submitted(rows))
+                except BaseException:
+                    rows.close()
+                    raise
                 if len(under_way) >= _AT_ONCE:
                     self._finish(under_way.popleft())
             while under_way:
@@ -100,18 +103,23 @@ class Ingest:
         cells = self._cells(records, check)
         columns: dict[str, None] = {}
         rows: Rows | None = None
-        while ahead := list(islice(cells, _LOOK_AHEAD)):
-            for position, row in ahead:
-                if rows is not None and not rows.takes(row):
-                    yield rows
-                    rows = None
-                if rows is None:
-                    # The fields of those that come next too: each new field would begin another job.
-                    columns |= dict.fromkeys(name for _, other in ahead for name in other)
-                    rows = Rows(tuple(columns))
-                rows.add(position, row)
-        if rows is not None:
-            yield rows
+        try:
+            while ahead := list(islice(cells, _LOOK_AHEAD)):
+                for position, row in ahead:
+                    if rows is not None and not rows.takes(row):
+                        full, rows = rows, None
+                        yield full
+                    if rows is None:
+                        # The fields of those that come next too: each new field would begin another job.
+                        columns |= dict.fromkeys(name for _, other in ahead for name in other)
+                        rows = Rows(tuple(columns))
+                    rows.add(position, row)
+            if rows is not None:
+                full, rows = rows, None
+                yield full
+        finally:
+            if rows is not None:
+                rows.close()
 
     def _cells(
         self, records: Iterable[Mapping[str, Any]], check: Callable[[Mapping[str, Any]], str | None] | None
@@ -134,29 +142,50 @@ class Ingest:
     def _submitted(self, rows: Rows) -> _Job:
         """A job that is closed, and so on its way."""
         for left in reversed(range(_TRIES)):
-            job_id = str(self._org.read("POST", "jobs/ingest", body=as_json(self._description))["id"])
+            job_id = ""
             try:
-                self._org.ask("PUT", f"jobs/ingest/{job_id}/batches", body=rows.ready(), content_type="text/csv")
-                self._close(job_id)
+                job_id = str(self._org.read("POST", "jobs/ingest", body=as_json(self._description))["id"])
+                path = f"jobs/ingest/{job_id}/batches"
+                # A job takes one upload: where one was cut, another job takes the next.
+                self._org.ask("PUT", path, body=rows.ready(), content_type="text/csv", repeatable=False)
+                if self._is_closed(job_id):
+                    return _Job(job_id, rows)
+                fault: AtomicError = TransportError(f"Job {job_id} could not be closed.", transient=True)
             except AtomicError as error:
-                self._abort(job_id)
-                if not left or not isinstance(error, TransportError | ResponseError) or not _may_pass(error):
-                    raise
-                _logger().warning("The upload of job %s failed, and is done again: %s", job_id, error)
+                fault = error
             except BaseException:
                 self._abort(job_id)
                 raise
-            else:
-                return _Job(job_id, rows)
+            if not self._abort(job_id) and job_id and isinstance(fault, _UnsureError):
+                self._outcomes.add(
+                    Outcome(position, "unknown", message=f"it is not known whether job {job_id} was closed")
+                    for position in rows.positions
+                )
+                raise fault
+            if not left or not _may_pass(fault):
+                raise fault
+            _logger().warning("The upload of a job failed, and is done again: %s", fault)
         raise AssertionError("the last try returns or raises")
 
-    def _close(self, job_id: str) -> None:
-        # Closing is closing, however often it is said.
-        self._org.ask("PATCH", f"jobs/ingest/{job_id}", body=as_json({"state": "UploadComplete"}), repeatable=True)
+    def _is_closed(self, job_id: str) -> bool:
+        """Closes a job. Where that is not answered, the job itself says whether it is closed."""
+        path = f"jobs/ingest/{job_id}"
+        try:
+            self._org.ask("PATCH", path, body=as_json({"state": "UploadComplete"}), repeatable=True)
+        except (TransportError, ResponseError) as error:
+            try:
+                return bool(self._org.read("GET", path).get("state") != "Open")
+            except AtomicError:
+                raise _UnsureError(f"{error} Nor does job {job_id} say whether it is closed.") from error
+        return True
 
-    def _abort(self, job_id: str) -> None:
-        with suppress(AtomicError):
+    def _abort(self, job_id: str) -> bool:
+        """Whether it is sure that the job processes nothing."""
+        try:
             self._org.ask("PATCH", f"jobs/ingest/{job_id}", body=as_json({"state": "Aborted"}), repeatable=True)
+        except AtomicError:
+            return False
+        return True
 
     def _finish(self, job: _Job) -> None:
         try:
@@ -189,11 +218,16 @@ class Ingest:
         return True
 
     def _note(self, job: _Job, what: str, places: Places, outcome: Callable[[int, Mapping[str, str]], Outcome]) -> None:
-        with cast("BinaryIO", TemporaryFile()) as file:
+        file = cast("BinaryIO", TemporaryFile())  # noqa: SIM115 - closed with the text that is read of it
+        with io.TextIOWrapper(file, "utf-8", newline="") as text:
             self._org.ask("GET", f"jobs/ingest/{job.id}/{what}", headers={"Accept": "text/csv"}, sink=file)
             file.seek(0)
-            rows = csv.DictReader(io.TextIOWrapper(file, "utf-8", newline=""))
+            rows = csv.DictReader(text)
             self._outcomes.add(outcome(position, row) for row in rows if (position := places.take(row)) is not None)
+
+
+class _UnsureError(AtomicError):
+    """It is not known whether a job was closed; if it was, its records are processed."""
 
 
 def follow(org: Org, path: str, wait: float) -> Mapping[str, Any]:

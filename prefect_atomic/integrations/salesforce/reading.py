@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
 from tempfile import TemporaryFile
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, TextIO, cast
 from urllib.parse import quote
 
 from prefect_atomic.errors import AtomicError, RequestError, ResponseError
@@ -101,11 +101,12 @@ def _by_job(org: Org, asked: Soql, job: str, wait: float) -> Iterator[Row]:
         locator: str | None = None
         while locator != "null":
             params: dict[str, str | int] = {"maxRecords": _PAGE, **({"locator": locator} if locator else {})}
-            with cast("BinaryIO", TemporaryFile()) as file:
+            file = cast("BinaryIO", TemporaryFile())  # noqa: SIM115 - closed with the text that is read of it
+            with io.TextIOWrapper(file, "utf-8", newline="") as text:
                 answer = org.ask("GET", f"{path}/results", params=params, headers={"Accept": "text/csv"}, sink=file)
                 locator = answer.headers.get("sforce-locator") or "null"
                 file.seek(0)
-                yield from _typed(file, by_name)
+                yield from _typed(text, by_name)
     finally:
         with suppress(AtomicError):  # whoever stopped early does not want the rest; a job that ended is removed
             org.ask("PATCH", path, body=as_json({"state": "Aborted"}))
@@ -113,9 +114,9 @@ def _by_job(org: Org, asked: Soql, job: str, wait: float) -> Iterator[Row]:
             org.ask("DELETE", path)
 
 
-def _typed(file: BinaryIO, by_name: Mapping[str, tuple[str, Any]]) -> Iterator[Row]:
+def _typed(text: TextIO, by_name: Mapping[str, tuple[str, Any]]) -> Iterator[Row]:
     csv.field_size_limit(max(csv.field_size_limit(), _LARGEST_CELL))
-    rows = csv.reader(io.TextIOWrapper(file, "utf-8", newline=""))
+    rows = csv.reader(text)
     header = [by_name.get(name.lower(), (name, None)) for name in next(rows, [])]
     for row in rows:
         yield {

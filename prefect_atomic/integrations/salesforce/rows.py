@@ -96,7 +96,8 @@ class Rows:
         self.positions = array("Q")
         self.file = cast("BinaryIO", TemporaryFile())  # noqa: SIM115 - closed by `close`
         self._text = TextIOWrapper(self.file, "utf-8", newline="", write_through=False)
-        self._csv = csv.writer(self._text, lineterminator="\n")
+        # Python puts a lone carriage return in quotes only where rows end with one.
+        self._csv = csv.writer(self._text, lineterminator="\r\n")
         self._csv.writerow(self.columns)
         self._bytes = 0
         self._names = frozenset(self.columns)

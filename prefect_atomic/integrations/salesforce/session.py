@@ -56,6 +56,8 @@ class SharedSession(TimedSession):
         if not lookup.minted and self._is_rejected(answer) and isinstance(request.body, bytes | str | None):
             answer.close()
             answer = self._sent(request, self._block._token(rejected=lookup.token).token, options)
+        for name in _PROOFS:  # the request hangs on the answer, and that on errors and results
+            answer.request.headers.pop(name, None)
         return answer
 
     def _sent(self, request: requests.PreparedRequest, token: Token, options: dict[str, Any]) -> requests.Response:
@@ -80,8 +82,6 @@ class SharedSession(TimedSession):
             told = scrub(str(error).partition("with url:")[0], secrets)
             # Not the same one, nor as its cause: it holds the request, and that the token.
             raise type(error)(f"{request.method} {redact_url(request.url)}: {told}") from None
-        for name in _PROOFS:
-            answer.request.headers.pop(name, None)
         usage.note(host, answer.headers)
         if answer.status_code >= 300:
             answer.url = redact_url(answer.url)  # it stands in the error, and a query in it

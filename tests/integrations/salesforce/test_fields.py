@@ -107,5 +107,5 @@ def test_what_does_not_change_the_session_does_not_make_another() -> None:
     """Two blocks for one app share a session, whatever their limits."""
     one = Salesforce(domain="acme.my", **APP)
     other = Salesforce(domain="acme.my", timeout=5, stop_at_usage=0.5, api_version="60.0", **APP)
-    assert one._seal().key == other._seal().key
-    assert one._seal().key != Salesforce(domain="acme.my", client_id="3MVG9", client_secret="another")._seal().key
+    assert one._seal() == other._seal()
+    assert one._seal() != Salesforce(domain="acme.my", client_id="3MVG9", client_secret="another")._seal()

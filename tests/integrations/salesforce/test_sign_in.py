@@ -63,7 +63,9 @@ def test_a_wrong_secret_is_told_without_it(sandbox: Sandbox, way: str) -> None:
     assert not raised.value.transient
 
 
-def test_a_login_host_that_refuses_client_credentials_is_told(make: Callable[..., Salesforce], sandbox: Sandbox) -> None:
+def test_a_login_host_that_refuses_client_credentials_is_told(
+    make: Callable[..., Salesforce], sandbox: Sandbox
+) -> None:
     """In Salesforce's own words."""
     sandbox.set_salesforce(client_credentials_refused=True)
     with pytest.raises(CredentialError, match="request not supported on this domain"):
@@ -90,7 +92,9 @@ def test_what_is_no_token_is_told(server: FaultServer, answer: Answer | str, tol
     assert "s3cret-of-the-app" not in str(raised.value)
 
 
-@pytest.mark.parametrize("answer", [Answer(200, [], b"no XML"), Answer(500, [], b"<fault>s3cret-of-me</fault>"), "close"])
+@pytest.mark.parametrize(
+    "answer", [Answer(200, [], b"no XML"), Answer(500, [], b"<fault>s3cret-of-me</fault>"), "close"]
+)
 def test_a_login_by_soap_that_fails_is_told(server: FaultServer, answer: Answer | str) -> None:
     """simple-salesforce quotes what came back; here nothing secret of it is left."""
     server.handler = lambda request: answer
@@ -118,7 +122,11 @@ def test_an_instance_in_the_clear_gets_no_token(server: FaultServer) -> None:
     block = Salesforce(domain=f"http://127.0.0.1:{server.port}", client_id="3MVG9", client_secret="s3cret-of-the-app")
     assert block._token().token.attributes["base_url"] == f"http://127.0.0.1:{server.port}"
     sent = parse_qs(server.requests[0].body.decode())
-    assert sent == {"grant_type": ["client_credentials"], "client_id": ["3MVG9"], "client_secret": ["s3cret-of-the-app"]}
+    assert sent == {
+        "grant_type": ["client_credentials"],
+        "client_id": ["3MVG9"],
+        "client_secret": ["s3cret-of-the-app"],
+    }
 
 
 def test_it_is_a_credential_for_any_endpoint(crm: Salesforce, sandbox: Sandbox) -> None:

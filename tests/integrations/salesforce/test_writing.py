@@ -23,8 +23,12 @@ def test_one_record_has_an_outcome_of_its_own(crm: Salesforce) -> None:
     assert made.success
     assert made.id
     assert crm.update("Contact", {"Id": made.id, "FirstName": "A."}).success
-    assert crm.upsert("Contact", {"External_Id__c": "ada", "Score__c": 1.5}, external_id="External_Id__c").created is False
-    assert crm.upsert("Contact", {"External_Id__c": "bob", "LastName": "B"}, external_id="External_Id__c").created is True
+    assert (
+        crm.upsert("Contact", {"External_Id__c": "ada", "Score__c": 1.5}, external_id="External_Id__c").created is False
+    )
+    assert (
+        crm.upsert("Contact", {"External_Id__c": "bob", "LastName": "B"}, external_id="External_Id__c").created is True
+    )
     row = crm.get("Contact", made.id, fields=["FirstName", "LastName", "Score__c"])
     assert row == {"FirstName": "A.", "LastName": "Ada", "Score__c": 1.5}
     assert crm.get("Contact", "bob", external_id="External_Id__c")["LastName"] == "B"
@@ -67,7 +71,12 @@ def test_ids_beyond_200_are_cut(crm: Salesforce, sandbox: Sandbox) -> None:
 
 def test_a_record_without_its_key_is_not_sent(crm: Salesforce) -> None:
     """Nor one that is no record; what is good goes through."""
-    records: list[Any] = [*people(2), {"LastName": "nobody"}, ["no", "record"], {"LastName": "x", "External_Id__c": " "}]
+    records: list[Any] = [
+        *people(2),
+        {"LastName": "nobody"},
+        ["no", "record"],
+        {"LastName": "x", "External_Id__c": " "},
+    ]
     outcomes = crm.upsert("Contact", records, external_id="External_Id__c", on_error="return")
     assert [outcome.state for outcome in outcomes] == ["succeeded"] * 2 + ["not sent"] * 3
     assert "External_Id__c" in str(outcomes[2].message)
