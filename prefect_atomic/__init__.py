@@ -35,6 +35,7 @@ from prefect_atomic.integrations.atomic import (
     InvocationOutcome,
 )
 from prefect_atomic.integrations.data_360 import SalesforceData360
+from prefect_atomic.integrations.marketing_cloud import SalesforceMarketingCloud
 from prefect_atomic.integrations.records import Outcome, Outcomes
 from prefect_atomic.integrations.s3 import S3Bucket, S3Object
 from prefect_atomic.integrations.salesforce import ApiUsage, Salesforce
@@ -51,6 +52,17 @@ from prefect_atomic.webhooks import (
 )
 
 if _typing.TYPE_CHECKING:
+    from prefect_atomic.integrations.data_360.tasks import (
+        data_360_bulk_ingest,
+        data_360_delete_records,
+        data_360_ingest,
+        data_360_query,
+    )
+    from prefect_atomic.integrations.marketing_cloud.tasks import (
+        marketing_cloud_fire_entry_events,
+        marketing_cloud_read_rows,
+        marketing_cloud_upsert_rows,
+    )
     from prefect_atomic.integrations.s3.tasks import s3_copy, s3_delete, s3_download, s3_list, s3_move, s3_upload
     from prefect_atomic.integrations.salesforce.tasks import (
         salesforce_create,
@@ -100,14 +112,22 @@ __all__ = [
     "S3Object",
     "Salesforce",
     "SalesforceData360",
+    "SalesforceMarketingCloud",
     "SignatureError",
     "StorageError",
     "TransportError",
     "WebhookSubscription",
     "asend_request",
     "awebhook",
+    "data_360_bulk_ingest",
+    "data_360_delete_records",
+    "data_360_ingest",
+    "data_360_query",
     "instant_retries",
     "is_transient",
+    "marketing_cloud_fire_entry_events",
+    "marketing_cloud_read_rows",
+    "marketing_cloud_upsert_rows",
     "redeliver",
     "s3_copy",
     "s3_delete",

@@ -27,8 +27,8 @@ class TestEveryBlock(BlockStandardTestSuite):
     def test_has_a_valid_image(self, block: type[Block]) -> None: ...
 
 
-def test_the_union_has_the_seven_and_that_of_atomics_own_api() -> None:
-    assert len(CREDENTIALS) == 8
+def test_the_union_has_the_seven_and_those_of_the_integrations() -> None:
+    assert len(CREDENTIALS) == 10
 
 
 @pytest.mark.parametrize("block", CREDENTIALS, ids=lambda block: block.__name__)

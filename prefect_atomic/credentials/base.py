@@ -206,6 +206,11 @@ Printable = Annotated[str, AfterValidator(_is_printable)]
 PrintableSecret = Annotated[SecretStr, AfterValidator(_is_printable_secret)]
 """The same for a secret."""
 
+OptionalSecret = Annotated[
+    SecretStr | None, AfterValidator(lambda secret: _is_printable_secret(secret) if secret else secret)
+]
+"""The same for one that may be left out. Prefect masks what it stores of a union that has an annotation inside."""
+
 
 def now() -> float:
     """Seconds since the epoch, on the clock that all hosts share."""

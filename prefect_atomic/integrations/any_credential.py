@@ -10,6 +10,7 @@ from prefect_atomic.credentials import (
 )
 from prefect_atomic.integrations.atomic import AtomicEnvironment
 from prefect_atomic.integrations.data_360 import SalesforceData360
+from prefect_atomic.integrations.marketing_cloud import SalesforceMarketingCloud
 from prefect_atomic.integrations.salesforce import Salesforce
 
 AnyCredential = (
@@ -22,6 +23,7 @@ AnyCredential = (
     | SalesforceData360
     | AtomicEnvironment
     | Salesforce
+    | SalesforceMarketingCloud
 )
 """The type of a block's field, or a flow's parameter, that takes any credential.
 

@@ -80,8 +80,6 @@ class Policy:
     allow_private_networks: bool = True
     patience: float | None = None
     """Seconds after which an answer that is still coming in, however steadily, counts as lost."""
-    repeatable: bool | None = None
-    """Whether doing it twice does no harm; None = as the method says. An upsert may come as a POST or a PATCH."""
     sink: Sink | None = None
     """Where the body of a 2xx answer is written instead of into the answer; rewound for another attempt."""
     repeatable: bool | None = None

@@ -114,9 +114,7 @@ def outgoing(
         target=target,
         headers=tuple(request.headers.raw),
         stream=file or request.stream,
-        is_replayable=bool(file)
-        or isinstance(request.stream, httpx.ByteStream)
-        or bool(files and _can_rewind(files)),
+        is_replayable=bool(file) or isinstance(request.stream, httpx.ByteStream) or bool(files and _can_rewind(files)),
         timeout=_timeouts(timeout),
     )
 

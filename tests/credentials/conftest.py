@@ -13,7 +13,9 @@ from prefect_atomic import (
     GoogleServiceAccount,
     KeyPair,
     OAuthClientCredentials,
+    Salesforce,
     SalesforceData360,
+    SalesforceMarketingCloud,
 )
 from prefect_atomic.credentials import Credential
 from tests.e2e.servers.faulty import FaultServer
@@ -69,6 +71,13 @@ def make(rsa_pem: str) -> dict[str, Make]:
         given = {"organization_id": "01", "environment_id": "e", "client_id": "client", "client_secret": secret}
         return AtomicEnvironment(**{**given, **fields})
 
+    def salesforce(secret: str = "s3cret-of-the-app", **fields: object) -> Credential:
+        return Salesforce(**{"domain": "acme.my", "client_id": "app", "client_secret": secret, **fields})
+
+    def marketing_cloud(secret: str = "s3cret-of-the-package", **fields: object) -> Credential:
+        given = {"subdomain": "mc563885gzs27c5t9-63k636ttgm", "client_id": "package", "client_secret": secret}
+        return SalesforceMarketingCloud(**{**given, **fields})
+
     return {
         "oauth-client-credentials": oauth,
         "aws-signed-request": aws,
@@ -78,6 +87,8 @@ def make(rsa_pem: str) -> dict[str, Make]:
         "google-service-account": google,
         "salesforce-data-360": data_360,
         "atomic-environment": atomic,
+        "salesforce": salesforce,
+        "marketing-cloud": marketing_cloud,
     }
 
 

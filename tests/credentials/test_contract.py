@@ -66,6 +66,7 @@ FORMS: dict[str, dict[str, Any]] = {
         "client_secret": _REQUIRED,
         "dataspace": "default",
         "scope": None,
+        "batch_size": 200,
         "cache_seconds": 300,
     },
     "atomic-environment": {
@@ -81,6 +82,35 @@ FORMS: dict[str, dict[str, Any]] = {
         "operations": {},
         "cache_seconds": 3600,
     },
+    "salesforce": {
+        "domain": "login",
+        "client_id": None,
+        "client_secret": None,
+        "username": None,
+        "password": None,
+        "security_token": None,
+        "private_key": None,
+        "private_key_passphrase": None,
+        "session_id": None,
+        "instance_url": None,
+        "api_version": "62.0",
+        "timeout": 60.0,
+        "stop_at_usage": None,
+        "cache_seconds": 3600,
+    },
+    "marketing-cloud": {
+        "subdomain": _REQUIRED,
+        "client_id": _REQUIRED,
+        "client_secret": _REQUIRED,
+        "account_id": None,
+        "scope": None,
+        "auth_url": None,
+        "sync_batch": 50,
+        "async_batch": 32_000,
+        "max_async_bytes": 5_000_000,
+        "max_text": 4000,
+        "cache_seconds": 1200,
+    },
 }
 CHANGE_NO_TOKEN = {
     "atomic-environment": {
@@ -90,7 +120,10 @@ CHANGE_NO_TOKEN = {
         "operations",
         "role",
         "target_in_payload",
-    }
+    },
+    "salesforce": {"api_version", "stop_at_usage", "timeout"},
+    "salesforce-data-360": {"batch_size"},
+    "marketing-cloud": {"async_batch", "max_async_bytes", "max_text", "sync_batch"},
 }
 """Fields that say what is done with a token."""
 

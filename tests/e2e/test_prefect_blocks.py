@@ -46,7 +46,7 @@ def test_registering_the_package_registers_its_ten(prefect_server: PrefectServer
     before = {kind["slug"] for kind in prefect_server.all_of("block_types/filter")} - REGISTERED
     ran = prefect_server.run(sys.executable, "-m", "prefect", "block", "register", "-m", "prefect_atomic")
     assert ran.returncode == 0, ran.stdout
-    assert "registered 10 blocks" in ran.stdout
+    assert "registered 12 blocks" in ran.stdout
     after = {kind["slug"] for kind in prefect_server.all_of("block_types/filter")}
     assert after - before == REGISTERED
 

@@ -43,7 +43,11 @@ class Provider:
         if self.refuses_with:
             return self.refuses_with
         number = next(self._numbers)
-        content = {"access_token": f"token-{number}", "instance_url": "tenant.c360a.example.com"}
+        content = {
+            "access_token": f"token-{number}",
+            "instance_url": "tenant.c360a.example.com",
+            "rest_instance_url": f"http://127.0.0.1:{self.server.port}/",
+        }
         body = json.dumps(content).encode()
         if self.holds_first and number == 1:
             return Answer(headers=JSON, body=body, hold=True)
@@ -73,6 +77,29 @@ class Data360:
         self.fields = {"login_url": url, "client_id": "storm", "client_secret": "correct horse"}
 
 
+class Core:
+    kind = "Salesforce"
+    lifetime = 3600
+    steps = ("/services/oauth2/token",)
+
+    def __init__(self, url):
+        self.fields = {"domain": url, "client_id": "storm", "client_secret": "correct horse"}
+
+
+class MarketingCloud:
+    kind = "SalesforceMarketingCloud"
+    lifetime = 1200
+    steps = ("/v2/token",)
+
+    def __init__(self, url):
+        self.fields = {
+            "subdomain": "mc563885gzs27c5t9-63k636ttgm",
+            "auth_url": url,
+            "client_id": "storm",
+            "client_secret": "correct horse",
+        }
+
+
 @pytest.fixture(params=[OAuth, Data360])
 def account(request, provider):
     return request.param(provider.server.url)
@@ -92,6 +119,7 @@ def each_step(account, times):
     return dict.fromkeys(account.steps, times)
 
 
+@pytest.mark.parametrize("account", [OAuth, Data360, Core, MarketingCloud], indirect=True)
 def test_a_storm_asks_once_for_each_lifetime(workers, provider, account, order):
     moment = time.time()
 

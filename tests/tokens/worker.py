@@ -11,11 +11,20 @@ from contextlib import nullcontext
 import httpx
 import time_machine
 
-from prefect_atomic import KeyPair, OAuthClientCredentials, SalesforceData360
+from prefect_atomic import (
+    KeyPair,
+    OAuthClientCredentials,
+    Salesforce,
+    SalesforceData360,
+    SalesforceMarketingCloud,
+)
 from prefect_atomic.settings import settings
 from prefect_atomic.tokens import shared_cache
 
-KINDS = {kind.__name__: kind for kind in (OAuthClientCredentials, SalesforceData360, KeyPair)}
+KINDS = {
+    kind.__name__: kind
+    for kind in (OAuthClientCredentials, SalesforceData360, KeyPair, Salesforce, SalesforceMarketingCloud)
+}
 DESTINATION = "https://api.example.com/contacts"
 
 _telling = threading.Lock()

@@ -11,8 +11,8 @@ from pydantic import Field, SecretStr, model_validator
 from prefect_atomic.credentials.base import (
     AllowedHosts,
     CacheSeconds,
+    OptionalSecret,
     Printable,
-    PrintableSecret,
     TokenCredential,
 )
 from prefect_atomic.credentials.private_keys import check_fit, load_private_key
@@ -68,15 +68,15 @@ class Salesforce(TokenCredential):
         "login", description="The org's My Domain, such as COMPANY.my; login and test take no client credentials."
     )
     client_id: Printable | None = Field(None, description="The consumer key of the external client app.")
-    client_secret: PrintableSecret | None = Field(None, description="The consumer secret of the external client app.")
+    client_secret: OptionalSecret = Field(None, description="The consumer secret of the external client app.")
     username: Printable | None = Field(None, description="The user that signs in.")
-    password: PrintableSecret | None = Field(None, description="The user's password.")
-    security_token: PrintableSecret | None = Field(None, description="The user's security token.")
+    password: OptionalSecret = Field(None, description="The user's password.")
+    security_token: OptionalSecret = Field(None, description="The user's security token.")
     private_key: SecretStr | None = Field(None, description="The private key of the app's certificate, as a PEM.")
     private_key_passphrase: SecretStr | None = Field(
         None, description="What opens the private key, if it is encrypted."
     )
-    session_id: PrintableSecret | None = Field(None, description="A session that exists already; it is not renewed.")
+    session_id: OptionalSecret = Field(None, description="A session that exists already; it is not renewed.")
     instance_url: Domain | None = Field(None, description="Where that session is, such as COMPANY.my.")
     api_version: str = Field(
         "62.0", pattern=r"^[1-9][0-9]\.0$", description="The version of the API, without a leading v."

@@ -226,7 +226,7 @@ class Ingest:
             self._outcomes.add(outcome(position, row) for row in rows if (position := places.take(row)) is not None)
 
 
-class _UnsureError(AtomicError):
+class _UnsureError(TransportError):
     """It is not known whether a job was closed; if it was, its records are processed."""
 
 

@@ -34,9 +34,9 @@ def running_sandbox() -> Iterator[Sandbox]:
 
 
 @pytest.fixture
-def sandbox(running_sandbox: Sandbox) -> Iterator[Sandbox]:
+def sandbox(running_sandbox: Sandbox) -> Sandbox:
     running_sandbox.reset()
-    yield running_sandbox
+    return running_sandbox
 
 
 @pytest.fixture

@@ -225,7 +225,7 @@ def test_usage_is_told_and_its_floor_stops_what_follows(make: Callable[..., Sale
     usage = crm.usage()
     assert usage is not None
     assert (usage.total, usage.share < 0.8) == (1000, True)
-    with pytest.raises(RecordsError, match="stop_at_usage is 0.8") as raised:
+    with pytest.raises(RecordsError, match=r"stop_at_usage is 0\.8") as raised:
         crm.create("Contact", people(1900))
     assert raised.value.outcomes.succeeded < 1900
     with pytest.raises(QuotaError) as told:
