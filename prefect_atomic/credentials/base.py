@@ -147,7 +147,7 @@ class TokenCredential(Credential, ABC):
         """Whether an answer says that the token is not accepted (any more)."""
         return response.status_code == 401
 
-    def _is_judged_by_body(self, response: httpx.Response) -> bool:
+    def _is_judged_by_body(self, response: httpx.Response) -> bool:  # noqa: ARG002 - for those who look
         """Whether `_rejects` looks at the body of this answer, which is read before."""
         return False
 

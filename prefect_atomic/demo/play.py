@@ -23,13 +23,18 @@ from prefect_atomic import (
     GoogleServiceAccount,
     KeyPair,
     OAuthClientCredentials,
+    Salesforce,
     SalesforceData360,
+    SalesforceMarketingCloud,
     send_request,
 )
 from prefect_atomic.sandbox import Sandbox
 
 REQUESTS = 8
 """Sent with each credential, all at once, so that sharing a token shows."""
+
+MARKETING_CLOUD = "mc563885gzs27c5t9-63k636ttgm"
+"""A subdomain as Marketing Cloud gives them out; the sandbox has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +65,7 @@ class Outcome:
 def acts(sandbox: Sandbox) -> list[Act]:
     """One act for each credential type, with the sandbox's accounts."""
     known = sandbox.accounts
-    oauth, basic, aws, pair, google, salesforce = (
+    oauth, basic, aws, pair, google, data_360 = (
         known.oauth,
         known.basic,
         known.aws,
@@ -69,7 +74,7 @@ def acts(sandbox: Sandbox) -> list[Act]:
         known.data_360,
     )
     verify = f"{sandbox.url}/verify"
-    atomic = known.atomic
+    atomic, salesforce, marketing_cloud = known.atomic, known.salesforce, known.marketing_cloud
     return [
         Act(
             OAuthClientCredentials(
@@ -129,10 +134,10 @@ def acts(sandbox: Sandbox) -> list[Act]:
         ),
         Act(
             SalesforceData360(
-                login_url=salesforce.login_url,
-                client_id=salesforce.client_id,
-                client_secret=salesforce.client_secret,
-                dataspace=salesforce.dataspace,
+                login_url=data_360.login_url,
+                client_id=data_360.client_id,
+                client_secret=data_360.client_secret,
+                dataspace=data_360.dataspace,
             ),
             "token, two steps",
             f"{verify}/data-360",
@@ -153,6 +158,28 @@ def acts(sandbox: Sandbox) -> list[Act]:
             "3600 s",
             ("POST /atomic/oauth2/token",),
         ),
+        Act(
+            Salesforce(
+                domain=salesforce.login_url, client_id=salesforce.client_id, client_secret=salesforce.client_secret
+            ),
+            "session",
+            f"{verify}/salesforce",
+            "3600 s",
+            ("POST /services/oauth2/token",),
+        ),
+        Act(
+            SalesforceMarketingCloud(
+                subdomain=MARKETING_CLOUD,
+                client_id=marketing_cloud.client_id,
+                client_secret=marketing_cloud.client_secret,
+                account_id=marketing_cloud.account_id,
+                auth_url=marketing_cloud.auth_url,
+            ),
+            "bearer token",
+            f"{verify}/marketing-cloud",
+            "1200 s",
+            ("POST /marketing-cloud/v2/token",),
+        ),
     ]
 
 
@@ -166,13 +193,14 @@ def verify_all(sandbox_url: str) -> list[Outcome]:
 def _verify(act: Act, sandbox: Sandbox) -> Outcome:
     started = time.perf_counter()
     urls = [f"{act.url}/{number}" for number in range(REQUESTS)]
+    before = sandbox.calls()
     futures = send_request.map("GET", urls, credential=act.slug)
     try:
         answers = [future.result().json() for future in futures]
     except AtomicError as error:
         return Outcome("", "", time.perf_counter() - started, str(error))
     calls = sandbox.calls()
-    counts = [calls.get(endpoint, 0) for endpoint in act.token_endpoints]
+    counts = [calls.get(endpoint, 0) - before.get(endpoint, 0) for endpoint in act.token_endpoints]
     problem = "" if all(answer["verified"] for answer in answers) else "not every proof was verified"
     if any(count != 1 for count in counts):
         problem = f"the provider saw {counts} token requests"

@@ -36,7 +36,9 @@ class Verifiers:
             "key-pair": self._key_pair,
             "custom-headers": self._custom_headers,
             "google": self._google,
+            "salesforce": partial(self._issued, "salesforce-core"),
             "data-360": partial(self._issued, "data-360"),
+            "marketing-cloud": partial(self._issued, "marketing-cloud"),
             "atomic": partial(self._issued, ATOMIC),
         }
         return [

@@ -20,6 +20,8 @@ TARGET_HINT = (
 )
 
 _TIMEOUT = 60.0
+"""Seconds for each part of an answer."""
+
 _HINTS: Mapping[tuple[str, int], str] = {
     ("ingest", 403): "the external client app needs the scope cdp_ingest_api, and its user access to the data space",
     ("query", 403): "the external client app needs the scope cdp_query_api, and its user access to the data space",
@@ -50,6 +52,7 @@ class Api:
         content_type: str = "application/json",
         repeatable: bool | None = None,
         retry: Retry | None = None,
+        timeout: float = _TIMEOUT,
     ) -> Response:
         """The answer to a request.
 
@@ -59,7 +62,7 @@ class Api:
         """
         url = "/".join((self.base_url(), *(quote(part, safe="") for part in path)))
         headers = {"Accept": "application/json", **({} if content is None else {"Content-Type": content_type})}
-        request = outgoing(method, url, params=params, headers=headers, json=json, content=content, timeout=_TIMEOUT)
+        request = outgoing(method, url, params=params, headers=headers, json=json, content=content, timeout=timeout)
         try:
             return send(request, self.proof, Policy(retry=retry or Retry(), repeatable=repeatable))
         except ResponseError as error:

@@ -352,15 +352,15 @@ class SalesforceData360(TokenCredential):
     def _tenant(self, instance_url: object, step: TokenStep) -> httpx.URL:
         """The tenant of an `instance_url`, which Salesforce gives with or without a scheme."""
         text = instance_url if isinstance(instance_url, str) else ""
-        own = httpx.URL(self.login_url).scheme
         try:
-            url = httpx.URL(text if "//" in text else f"{own}://{text}")
+            url = httpx.URL(text if "//" in text else f"{httpx.URL(self.login_url).scheme}://{text}")
         except (httpx.InvalidURL, UnicodeError):
             url = httpx.URL()
         if not url.host:
             raise step.error("answered without an instance_url, so the tenant's host is not known")
-        # Only who signed in over plain http, on this machine, sends the token that way too.
-        return url.copy_with(scheme="http" if url.scheme == own == "http" else "https")
+        # A token goes over plain http only where it never leaves this machine, as in the sandbox.
+        is_plain = url.scheme == "http" and self.login_url.startswith("http:") and is_loopback(url)
+        return url.copy_with(scheme="http" if is_plain else "https")
 
 
 _BLOCKS = Saved("data_360", "atomic-salesforce-data-360/crm", RequestError)

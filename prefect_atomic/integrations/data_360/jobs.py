@@ -18,6 +18,9 @@ OVER = frozenset({"JobComplete", "Failed", "Aborted"})
 _CLOSED = frozenset({"UploadComplete", "InProgress", "JobComplete", "Failed"})
 _JOBS = (*INGEST, "jobs")
 
+_UPLOAD_TIMEOUT = 600.0
+"""Seconds; a tenant may look through 150 MB before it answers."""
+
 
 @dataclass(frozen=True, slots=True)
 class BulkJob:
@@ -70,7 +73,8 @@ class Jobs:
     def upload(self, job_id: str, file: BinaryIO) -> None:
         """Adds a file. Sent twice, its records are there twice, and replace each other."""
         file.seek(0)
-        self.api.ask("PUT", *_JOBS, job_id, "batches", content=file, content_type="text/csv", repeatable=True)
+        path = (*_JOBS, job_id, "batches")
+        self.api.ask("PUT", *path, content=file, content_type="text/csv", timeout=_UPLOAD_TIMEOUT)
 
     def get(self, job_id: str) -> BulkJob:
         """What became of a job."""
