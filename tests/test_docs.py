@@ -44,6 +44,7 @@ from prefect_atomic import (
     Response,
     Retry,
     S3Bucket,
+    Salesforce,
     StorageError,
     WebhookSubscription,
     errors,
@@ -79,9 +80,12 @@ VERIFIED_AT = {
     "atomic-google-service-account": "google",
     "atomic-salesforce-data-360": "data-360",
     "atomic-environment": "atomic",
+    "atomic-salesforce": "salesforce",
+    "atomic-marketing-cloud": "marketing-cloud",
 }
 S3_PAGE = PROJECT / "docs" / "s3.md"
 ATOMIC_PAGE = PROJECT / "docs" / "atomic.md"
+SALESFORCE_PAGE = PROJECT / "docs" / "salesforce.md"
 WEBHOOK_SECRET = f"whsec_{base64.b64encode(bytes(range(32))).decode()}"
 ALL = [snippet for page in PAGES for snippet in snippets(page)]
 PYTHON = [snippet for snippet in ALL if snippet.language == "python"]
@@ -143,6 +147,8 @@ class Stage:
             "CRM_CLIENT_SECRET": known.oauth.client_secret,
             "AWS_SECRET_ACCESS_KEY": known.aws.secret_access_key,
             "SALESFORCE_CLIENT_SECRET": known.data_360.client_secret,
+            "SALESFORCE_CORE_SECRET": known.salesforce.client_secret,
+            "MARKETING_CLOUD_CLIENT_SECRET": known.marketing_cloud.client_secret,
             "WEBHOOK_SECRET": WEBHOOK_SECRET,
             "ATOMIC_CLIENT_SECRET": known.atomic.client_secret,
             "S3_SECRET_ACCESS_KEY": self.moto.user.secret_access_key,
@@ -167,6 +173,7 @@ class Stage:
             ),
             ('environment_id="ENVIRONMENT",', f'environment_id="ENVIRONMENT", {self.atomic()},'),
             ("https://COMPANY.my.salesforce.com", self.sandbox.url),
+            ('"COMPANY.my"', f'"{self.sandbox.url}"'),
             ('"crm.example.com"', '"127.0.0.1"'),
             ('"api.example.com"', '"127.0.0.1"'),
             ('"*.googleapis.com"', '"127.0.0.1"'),
@@ -189,7 +196,12 @@ class Stage:
     def _placeholders(self, slug: str) -> dict[str, str]:
         known = self.accounts
         google = slug == "atomic-google-service-account"
-        clients: dict[str, Any] = {"atomic-salesforce-data-360": known.data_360, "atomic-environment": known.atomic}
+        clients: dict[str, Any] = {
+            "atomic-salesforce-data-360": known.data_360,
+            "atomic-environment": known.atomic,
+            "atomic-salesforce": known.salesforce,
+            "atomic-marketing-cloud": known.marketing_cloud,
+        }
         client = clients.get(slug, known.oauth)
         return {
             "BLOCK_NAME": "crm",
@@ -593,6 +605,13 @@ def test_atomic_methods_table() -> None:
     assert all(f"a{code(row[0])}" in vars(AtomicEnvironment) for row in rows)
 
 
+def test_salesforce_methods_table() -> None:
+    rows = table(SALESFORCE_PAGE, "method")
+    assert {code(row[0]) for row in rows} == _methods(Salesforce)
+    tasks = {code(row[1]) for row in rows if row[1]}
+    assert tasks == {name for name in prefect_atomic.__all__ if name.startswith("salesforce_")}
+
+
 def test_flows_tables() -> None:
     _agrees(table(ATOMIC_PAGE, "export"), inspect.signature(export_analytics_flow.fn))
     _agrees(table(ATOMIC_PAGE, "import"), inspect.signature(import_csv_flow.fn))
@@ -631,14 +650,22 @@ def test_errors_tables() -> None:
     every = {cls.__name__ for cls in errors.AtomicError.__subclasses__()}
     shown = {
         page: {code(row[0]) for row in table(PROJECT / page, "error")}
-        for page in ("README.md", "docs/atomic.md", "docs/s3.md", "docs/send_request.md", "docs/webhooks.md")
+        for page in (
+            "README.md",
+            "docs/atomic.md",
+            "docs/s3.md",
+            "docs/salesforce.md",
+            "docs/send_request.md",
+            "docs/webhooks.md",
+        )
     }
     assert shown["README.md"] == every
-    others = {"InvocationError", "OutboxError", "SignatureError", "StorageError"}
+    others = {"InvocationError", "OutboxError", "QuotaError", "RecordsError", "SignatureError", "StorageError"}
     assert shown["docs/send_request.md"] == every - others
     assert shown["docs/webhooks.md"] == {"OutboxError", "RequestError", "SignatureError"}
     usual = {"CredentialError", "RequestError", "TransportError"}
     assert shown["docs/s3.md"] == usual | {"StorageError"}
+    assert shown["docs/salesforce.md"] == usual | {"QuotaError", "RecordsError", "ResponseError"}
     assert shown["docs/atomic.md"] == usual | {"InvocationError", "ResponseError"}
 
 

@@ -50,7 +50,8 @@ class Salesforce(TokenCredential):
         crm = Salesforce.load("BLOCK_NAME")
 
         @flow
-        def contacts(rows):
+        def contacts():
+            rows = [{"External_Id__c": "1", "LastName": "Ada"}]
             return crm.upsert("Contact", rows, external_id="External_Id__c").succeeded
         ```
     """
