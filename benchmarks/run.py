@@ -24,6 +24,7 @@ os.environ |= {
 }
 
 import httpx  # noqa: E402 - Prefect reads its settings when it is imported
+from bulk import bulk  # noqa: E402
 from figure import Figure  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
@@ -181,6 +182,7 @@ def main() -> int:
     with Sandbox.start() as sandbox:
         figures = [*imports(), *requests(sandbox), *proofs(sandbox), *webhooks(sandbox)]
     figures += transfers()
+    figures += bulk()
     table = Table(title="the best of many rounds, the two sides of a comparison in turn")
     for heading in ("what", "measured", "limit"):
         table.add_column(heading, justify="left" if heading == "what" else "right")
