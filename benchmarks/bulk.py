@@ -83,12 +83,12 @@ def _bare(access: dict[str, str]) -> tuple[Callable[[], int], Callable[[], int]]
     session.mount("https://", Plain())
     form = {"grant_type": "client_credentials", "client_id": access["id"], "client_secret": access["secret"]}
     token = session.post(f"{access['url']}/services/oauth2/token", data=form).json()["access_token"]
-    client = Salesforce(instance_url=access["url"], session_id=token, session=session)
+    client: Any = Salesforce(instance_url=access["url"], session_id=token, session=session)
 
     def up() -> int:
         job = client.bulk2.Contact.upsert(records=list(_rows()), external_id_field="External_Id__c")[0]["job_id"]
-        good = csv.DictReader(io.StringIO(client.bulk2.Contact.get_successful_records(job)))
-        bad = csv.DictReader(io.StringIO(client.bulk2.Contact.get_failed_records(job)))
+        good = csv.DictReader(io.StringIO(str(client.bulk2.Contact.get_successful_records(str(job)))))
+        bad = csv.DictReader(io.StringIO(str(client.bulk2.Contact.get_failed_records(str(job)))))
         return sum(1 for _ in good) + sum(1 for _ in bad)
 
     def down() -> int:

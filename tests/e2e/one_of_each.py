@@ -25,7 +25,9 @@ from prefect_atomic import (
     GoogleServiceAccount,
     KeyPair,
     OAuthClientCredentials,
+    Salesforce,
     SalesforceData360,
+    SalesforceMarketingCloud,
 )
 from tests.e2e.servers.faulty import Answer, CapturedRequest, FaultServer
 
@@ -38,6 +40,8 @@ AWS_SECRET = "awsSECRETaccess/kEy+EXAMPLE/mnopqrSECRET"
 AWS_SESSION = "awsSESSIONtoken//////////wEaCXVzLWVhc3QtMSJ+SECRET+/abc=="
 DATA_360_SECRET = "data360SECRET+/=abc%7E0123456789"
 ATOMIC_SECRET = "atomicSECRET+/=abc%2B0123456789:"
+SALESFORCE_SECRET = "salesforceSECRET+/=abc%2B0123456789&"
+MARKETING_CLOUD_SECRET = 'marketingcloudSECRET"+/=abc%2B0123456789'
 PASSPHRASE = 'keypairPASSPHRASE+/=%20"secret"'
 PLAIN_SECRETS = {
     "oauth client secret": OAUTH_SECRET,
@@ -49,6 +53,8 @@ PLAIN_SECRETS = {
     "aws session token": AWS_SESSION,
     "data 360 client secret": DATA_360_SECRET,
     "atomic client secret": ATOMIC_SECRET,
+    "salesforce client secret": SALESFORCE_SECRET,
+    "marketing cloud client secret": MARKETING_CLOUD_SECRET,
     "key pair passphrase": PASSPHRASE,
 }
 
@@ -124,11 +130,38 @@ def one_of_each(provider: str, *, step: str = "token") -> dict[str, Credential]:
             client_secret=ATOMIC_SECRET,
             token_url=f"{provider}/{step}",
         ),
+        "salesforce": Salesforce(domain=provider, client_id=step, client_secret=SALESFORCE_SECRET),
+        "marketing-cloud": SalesforceMarketingCloud(
+            subdomain="mc563885gzs27c5t9-63k636ttgm",
+            client_id="id",
+            client_secret=MARKETING_CLOUD_SECRET,
+            auth_url=f"{provider}/{step}",
+        ),
     }
 
 
-EACH_KIND = ("oauth", "aws", "basic", "key-pair", "headers", "google", "data-360", "atomic")
-ASKS_A_PROVIDER = ("oauth", "oauth-basic", "oauth-query", "google-exchange", "data-360", "atomic")
+EACH_KIND = (
+    "oauth",
+    "aws",
+    "basic",
+    "key-pair",
+    "headers",
+    "google",
+    "data-360",
+    "atomic",
+    "salesforce",
+    "marketing-cloud",
+)
+ASKS_A_PROVIDER = (
+    "oauth",
+    "oauth-basic",
+    "oauth-query",
+    "google-exchange",
+    "data-360",
+    "atomic",
+    "salesforce",
+    "marketing-cloud",
+)
 
 
 @dataclass
@@ -137,7 +170,7 @@ class Provider:
 
     `/token` answers as providers do, `/token-400` refuses and echoes what it was sent, `/token-500` the same, and
     `/token-away` redirects with all of it in the address. Salesforce's two steps have paths of their own; there the
-    scope (`first-400`) and the data space say how to behave.
+    scope (`first-400`), the client's id and the data space say how to behave.
     """
 
     server: FaultServer
@@ -152,7 +185,13 @@ class Provider:
         if path == "/services/oauth2/token":
             if asked := re.search(r"scope=first-(\d+)", body):
                 return too_talkative(request, status=int(asked[1]))
-            return self._grants(instance_url=self.server.url)
+            step = re.findall(r"client_id=([^&]*)", body)[-1]
+            if step in ("id", "token"):
+                return self._grants(instance_url=self.server.url)
+        if path.endswith("/v2/token"):
+            step = step.removesuffix("/v2/token")
+            if step == "token":
+                return self._grants(rest_instance_url=f"{self.server.url}/")
         if path == "/services/a360/token":
             step = re.findall(r"dataspace=([^&]*)", body)[-1] if "dataspace=" in body else "token"
             step = "token" if step == "default" else step

@@ -76,15 +76,20 @@ class SharedSession(TimedSession):
             request.headers["X-SFDC-Session"] = token.value
         else:
             request.headers["Authorization"] = f"Bearer {token.value}"
+        failure: requests.RequestException | None = None
         try:
             answer = super().send(request, **options)
         except requests.RequestException as error:
             told = scrub(str(error).partition("with url:")[0], secrets)
-            # Not the same one, nor as its cause: it holds the request, and that the token.
-            raise type(error)(f"{request.method} {redact_url(request.url)}: {told}") from None
+            failure = type(error)(f"{request.method} {redact_url(request.url)}: {told}")
+        if failure is not None:  # out here, or the one before would be its context: it holds the request, with the token
+            raise failure
         usage.note(host, answer.headers)
+        for name, value in list(answer.headers.items()):
+            answer.headers[name] = scrub(value, secrets)
         if answer.status_code >= 300:
             answer.url = redact_url(answer.url)  # it stands in the error, and a query in it
+        if answer.status_code >= 300 or not options.get("stream"):
             answer._content = scrub_content(answer.content, secrets)
         return answer
 

@@ -111,6 +111,7 @@ def _by_soap(block: Salesforce) -> Token:
     login, issued_at = login_url(block.domain), now()
     step = TokenStep(block.title(), "the Salesforce login", block.known_secrets(), provider.deadline())
     step.where = f"{login}/services/Soap/u"
+    failure: CredentialError
     try:
         with TimedSession(settings().token_request_timeout) as session:
             session_id, instance = SalesforceLogin(
@@ -123,19 +124,19 @@ def _by_soap(block: Salesforce) -> Token:
             )
     except SalesforceAuthenticationFailed as error:
         told = scrub(f"{error.code}: {error.auth_message}"[:300], block.known_secrets())
-        raise step.error(f"was refused: {told.rstrip('.')}") from None
+        failure = step.error(f"was refused: {told.rstrip('.')}")
     except requests.RequestException as error:
-        raise step.error(f"got no answer: {type(error).__name__}", transient=True) from None
-    except CredentialError:
-        raise
+        failure = step.error(f"got no answer: {type(error).__name__}", transient=True)
     except Exception as error:  # noqa: BLE001 - what is no XML fails in many ways, and its text quotes the answer
-        raise step.error(f"answered with something that is no SOAP ({type(error).__name__})") from None
-    return Token(
-        value=session_id,
-        issued_at=issued_at,
-        expires_at=issued_at + block.cache_seconds,
-        attributes=_attributes(base_url(instance, login, step), ""),
-    )
+        failure = step.error(f"answered with something that is no SOAP ({type(error).__name__})")
+    else:
+        return Token(
+            value=session_id,
+            issued_at=issued_at,
+            expires_at=issued_at + block.cache_seconds,
+            attributes=_attributes(base_url(instance, login, step), ""),
+        )
+    raise failure  # out here, or the one before would be its context: it holds the request, with the password
 
 
 def _existing(block: Salesforce) -> Token:
