@@ -151,17 +151,16 @@ class Ingest:
                 if self._is_closed(job_id):
                     return _Job(job_id, rows)
                 fault: AtomicError = TransportError(f"Job {job_id} could not be closed.", transient=True)
+            except _UnsureError as error:
+                told = str(error)
+                self._outcomes.add(Outcome(position, "unknown", message=told) for position in rows.positions)
+                raise
             except AtomicError as error:
                 fault = error
             except BaseException:
                 self._abort(job_id)
                 raise
-            if not self._abort(job_id) and job_id and isinstance(fault, _UnsureError):
-                self._outcomes.add(
-                    Outcome(position, "unknown", message=f"it is not known whether job {job_id} was closed")
-                    for position in rows.positions
-                )
-                raise fault
+            self._abort(job_id)
             if not left or not _may_pass(fault):
                 raise fault
             _logger().warning("The upload of a job failed, and is done again: %s", fault)
@@ -179,13 +178,11 @@ class Ingest:
                 raise _UnsureError(f"{error} Nor does job {job_id} say whether it is closed.") from error
         return True
 
-    def _abort(self, job_id: str) -> bool:
-        """Whether it is sure that the job processes nothing."""
-        try:
-            self._org.ask("PATCH", f"jobs/ingest/{job_id}", body=as_json({"state": "Aborted"}), repeatable=True)
-        except AtomicError:
-            return False
-        return True
+    def _abort(self, job_id: str) -> None:
+        """Drops a job that was not closed. One that stays open is processed by nobody, and gone after 7 days."""
+        if job_id:
+            with suppress(AtomicError):
+                self._org.ask("PATCH", f"jobs/ingest/{job_id}", body=as_json({"state": "Aborted"}), repeatable=True)
 
     def _finish(self, job: _Job) -> None:
         try:
@@ -199,6 +196,10 @@ class Ingest:
             self._outcomes.add(
                 Outcome(position, "unknown", message=f"the results of job {job.id} do not have it")
                 for position in places.rest()
+            )
+            _logger().info(
+                "Job %s ended with %d rows; so far %d records succeeded, %d failed.",
+                *(job.id, len(job.rows.positions), self._outcomes.succeeded, self._outcomes.failed),
             )
         except BaseException as error:
             known = type(error).__name__ if not isinstance(error, AtomicError) else str(error)

@@ -11,6 +11,8 @@ from tempfile import TemporaryFile
 from typing import Any, BinaryIO, TextIO, cast
 from urllib.parse import quote
 
+from prefect.logging import get_logger
+
 from prefect_atomic.errors import AtomicError, RequestError, ResponseError
 from prefect_atomic.integrations.salesforce.bulk import follow
 from prefect_atomic.integrations.salesforce.org import Org, as_json
@@ -19,6 +21,8 @@ from prefect_atomic.integrations.salesforce.types import Types
 from prefect_atomic.integrations.salesforce.writing import check_name
 
 Row = dict[str, Any]
+
+logger = get_logger("atomic.salesforce")
 
 _MOST_IDS = 200
 _PAGE = 50_000
@@ -34,6 +38,7 @@ def query(org: Org, soql: str, *, include_deleted: bool, bulk_from: int, bulk_wa
     if page.get("totalSize", 0) > bulk_from and asked.is_for_bulk and not page.get("done"):
         job = _created(org, asked, include_deleted)
         if job:
+            logger.info("Bulk query %s reads %d rows.", job, page["totalSize"])
             yield from _by_job(org, asked, job, bulk_wait)
             return
     while True:

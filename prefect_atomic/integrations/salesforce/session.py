@@ -82,7 +82,7 @@ class SharedSession(TimedSession):
         except requests.RequestException as error:
             told = scrub(str(error).partition("with url:")[0], secrets)
             failure = type(error)(f"{request.method} {redact_url(request.url)}: {told}")
-        if failure is not None:  # out here, or the one before would be its context: it holds the request, with the token
+        if failure is not None:  # out here, or its context would be the one before, which holds request and token
             raise failure
         usage.note(host, answer.headers)
         for name, value in list(answer.headers.items()):

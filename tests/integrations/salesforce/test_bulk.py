@@ -146,6 +146,17 @@ def test_an_upload_that_was_cut_is_done_again_and_nothing_twice(
     assert len(list(crm.query("SELECT Id FROM Contact"))) == 50
 
 
+def test_a_job_that_may_be_closed_is_not_made_again(crm: Salesforce, sandbox: Sandbox) -> None:
+    """It was, and its records are written; nobody could say so. They are unknown, and written once."""
+    crm.check()
+    sandbox.misbehave(JOB, method="PATCH", cut=True, after=True)
+    sandbox.misbehave(JOB, method="GET", cut=True)
+    with pytest.raises(RecordsError, match="whether it is closed") as raised:
+        crm.create("Contact", people(50), bulk_from=10)
+    assert raised.value.outcomes.unknown == 50
+    assert sandbox.calls()[f"POST {JOBS}"] == 1
+
+
 def test_a_job_that_fails_says_so_for_each_record(crm: Salesforce, sandbox: Sandbox) -> None:
     """An object that there is not is refused when the job is made."""
     with pytest.raises(ResponseError):
