@@ -174,6 +174,7 @@ class Stage:
             ('environment_id="ENVIRONMENT",', f'environment_id="ENVIRONMENT", {self.atomic()},'),
             ("https://COMPANY.my.salesforce.com", self.sandbox.url),
             ('"COMPANY.my"', f'"{self.sandbox.url}"'),
+            ('subdomain="SUBDOMAIN",', f'subdomain="sandbox", auth_url="{self.accounts.marketing_cloud.auth_url}",'),
             ('"crm.example.com"', '"127.0.0.1"'),
             ('"api.example.com"', '"127.0.0.1"'),
             ('"*.googleapis.com"', '"127.0.0.1"'),

@@ -137,11 +137,16 @@ class _FileStream(httpx.SyncByteStream):
 
 def _file(content: object) -> _FileStream | None:
     """The stream of a file that can be rewound; None for any other content, such as a pipe."""
-    if not (hasattr(content, "read") and hasattr(content, "seekable") and content.seekable()):
+    if not (hasattr(content, "read") and hasattr(content, "seekable")) or hasattr(content, "__aiter__"):
         return None
-    if hasattr(content, "encoding"):
-        raise RequestError("content: is a file of text; open it in binary mode.")
-    return _FileStream(content)  # type: ignore[arg-type]
+    try:
+        if hasattr(content, "encoding") or not content.readable():  # type: ignore[attr-defined]
+            raise RequestError("content: is a file of text, or one to write; open it as open(path, 'rb').")
+        return _FileStream(content) if content.seekable() else None  # type: ignore[arg-type]
+    except (ValueError, OSError, AttributeError) as error:
+        if isinstance(error, RequestError):
+            raise
+        raise RequestError(f"content: is a file that cannot be read: {error}.") from None
 
 
 def redirected(previous: Outgoing, method: str, url: httpx.URL, headers: Iterable[tuple[bytes, bytes]]) -> Outgoing:

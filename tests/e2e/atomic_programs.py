@@ -50,7 +50,7 @@ class Runner:
         """What a run came to: `completed`, `failed: ...`, or `killed` where it was before its end.
 
         Args:
-            flow: `export` or `import`.
+            flow: `export`, `import`, `ingest` or `sync`.
             kill_after: Seconds after which it is killed with SIGKILL.
             parameters: The flow's.
         """
@@ -71,8 +71,15 @@ class Runner:
 def _serve() -> None:
     from flows.export_analytics import export_analytics_flow
     from flows.import_csv import import_csv_flow
+    from flows.ingest_data_360 import ingest_data_360_flow
+    from flows.sync_marketing_cloud import sync_marketing_cloud_flow
 
-    flows = {"export": export_analytics_flow, "import": import_csv_flow}
+    flows = {
+        "export": export_analytics_flow,
+        "import": import_csv_flow,
+        "ingest": ingest_data_360_flow,
+        "sync": sync_marketing_cloud_flow,
+    }
     for line in sys.stdin:
         wanted = json.loads(line)
         flow = flows[wanted.pop("flow")]

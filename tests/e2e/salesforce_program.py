@@ -39,7 +39,7 @@ def _records(count: int) -> Iterator[dict[str, Any]]:
         yield {
             "External_Id__c": f"x{number}",
             "LastName": f"{name} {number}",
-            "FirstName": "Ada, \"A\"",
+            "FirstName": 'Ada, "A"',
             "Score__c": number / 2,
             "Active__c": number % 2 == 0,
         }

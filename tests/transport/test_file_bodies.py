@@ -29,7 +29,7 @@ def test_a_file_is_sent_with_its_length_and_again_after_a_failure(server, tmp_pa
 def test_a_file_of_text_is_refused(tmp_path: Path):
     path = tmp_path / "rows.csv"
     path.write_text("x")
-    with path.open() as file, pytest.raises(RequestError, match="binary mode"):
+    with path.open() as file, pytest.raises(RequestError, match="'rb'"):
         outgoing("PUT", "http://127.0.0.1:1/", content=file)
 
 

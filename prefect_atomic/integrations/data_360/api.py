@@ -15,12 +15,15 @@ from prefect_atomic.transport import Policy, Proof, Response, Retry, outgoing, s
 INGEST = ("api", "v1", "ingest")
 
 TARGET_HINT = (
-    "source is the connector's API name; object is the endpoint's name in its schema in Setup, such as "
+    "source is the connector's API name; object is the endpoint's name on its page in Setup, such as "
     "contacts_734a9fa2; and a data stream has to be deployed for it"
 )
 
 _TIMEOUT = 60.0
 """Seconds for each part of an answer."""
+
+_RETRY = Retry(attempts=5, backoff=1.0)
+"""More patient than usual: whoever is told to slow down, at a rate that is not documented, has to."""
 
 _HINTS: Mapping[tuple[str, int], str] = {
     ("ingest", 403): "the external client app needs the scope cdp_ingest_api, and its user access to the data space",
@@ -51,7 +54,7 @@ class Api:
         content: bytes | BinaryIO | None = None,
         content_type: str = "application/json",
         repeatable: bool | None = None,
-        retry: Retry | None = None,
+        retry: Retry = _RETRY,
         timeout: float = _TIMEOUT,
     ) -> Response:
         """The answer to a request.
@@ -64,7 +67,7 @@ class Api:
         headers = {"Accept": "application/json", **({} if content is None else {"Content-Type": content_type})}
         request = outgoing(method, url, params=params, headers=headers, json=json, content=content, timeout=timeout)
         try:
-            return send(request, self.proof, Policy(retry=retry or Retry(), repeatable=repeatable))
+            return send(request, self.proof, Policy(retry=retry, repeatable=repeatable))
         except ResponseError as error:
             hint = next(
                 (_HINTS[part, error.response.status_code] for part in reversed(path) if _hinted(part, error)), ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 import httpx
@@ -262,7 +262,7 @@ class SalesforceData360(TokenCredential):
         parameters: Parameters | None = None,
         api: QueryApi = "auto",
         wait: float = 3600.0,
-    ) -> Iterator[dict[str, Any]]:
+    ) -> Generator[dict[str, Any], None, None]:
         """The rows of a query, page by page as they are needed.
 
         Numbers, booleans, dates and moments are Python's, a DECIMAL is a `Decimal`; what Python cannot hold stays text.

@@ -131,6 +131,8 @@ class RecordTable:
         self._writer = csv.writer(self._text, lineterminator="\r\n")
         self._first: list[tuple[int, bytes, object]] = []
         self._rest = numbered
+        if fields is not None and not fields:
+            raise RequestError("fields: is empty; leave it out, or name the columns.")
         if fields is None:
             self._first = [first for first in [next(numbered, None)] if first]
             for at, _, record in self._first:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from typing import Any, Literal, TypeAlias
 
 from prefect.logging import get_logger
 
@@ -21,6 +21,7 @@ from prefect_atomic.transport.retry import sleep
 
 QueryApi = Literal["auto", "v2", "v3"]
 Parameters = Sequence[Any] | Mapping[str, Any]
+Rows: TypeAlias = Generator[dict[str, Any], None, None]
 
 _V2 = ("api", "v2", "query")
 _V3 = ("api", "v3", "query")
@@ -37,9 +38,7 @@ _ONCE = (
 logger = get_logger("atomic.data_360")
 
 
-def query(
-    api: Api, sql: str, *, parameters: Parameters | None, version: QueryApi, wait: float
-) -> Iterator[dict[str, Any]]:
+def query(api: Api, sql: str, *, parameters: Parameters | None, version: QueryApi, wait: float) -> Rows:
     """The rows of a query; see `SalesforceData360.query`."""
     statement: object = sql
     if not isinstance(statement, str) or not statement.strip():
@@ -51,7 +50,7 @@ def query(
     return _rows(api, {"sql": sql, "transferMode": "ASYNC", **parameters_of(parameters)}, version, wait)
 
 
-def _rows(api: Api, statement: dict[str, Any], version: QueryApi, wait: float) -> Iterator[dict[str, Any]]:
+def _rows(api: Api, statement: dict[str, Any], version: QueryApi, wait: float) -> Rows:
     if version != "v2":
         try:
             started = api.ask("POST", *_V3, json=statement)
@@ -68,7 +67,7 @@ def _rows(api: Api, statement: dict[str, Any], version: QueryApi, wait: float) -
     yield from _rows_of_v2(api, statement["sql"])
 
 
-def _rows_of_v3(api: Api, query_id: str, wait: float) -> Iterator[dict[str, Any]]:
+def _rows_of_v3(api: Api, query_id: str, wait: float) -> Rows:
     is_over = False
     try:
         count = _row_count(api, query_id, wait)
@@ -118,7 +117,7 @@ def _cancel(api: Api, query_id: str) -> None:
         logger.warning("A query that nobody wants any more could not be cancelled: %s", error)
 
 
-def _rows_of_v2(api: Api, sql: str) -> Iterator[dict[str, Any]]:
+def _rows_of_v2(api: Api, sql: str) -> Rows:
     response = api.ask("POST", *_V2, json={"sql": sql})
     read = 0
     shape: _Shape | None = None

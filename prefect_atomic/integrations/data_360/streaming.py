@@ -106,9 +106,9 @@ def _id_batches(ids: Iterable[str | int], outcomes: Outcomes) -> Iterator[Batch]
     size = 0
     for position, given in enumerate(ids):
         record_id = str(given) if isinstance(given, int) and not isinstance(given, bool) else given
-        length = len(json.dumps(record_id)) + 1 if isinstance(record_id, str) else 0
-        if not isinstance(record_id, str) or not record_id or length > MOST_BYTES - 10:
-            fault = "is no id: ids are texts or whole numbers, and not empty"
+        length = _length(record_id)
+        if not isinstance(record_id, str) or not 0 < length <= MOST_BYTES - 10:
+            fault = "is no id: ids are texts or whole numbers, not empty, and of less than 200 KB"
             outcomes.add([Outcome(position, "not sent", code="INVALID_RECORD", message=fault)])
             continue
         if len(good) == MOST_IDS or size + length > MOST_BYTES - 10:
@@ -121,8 +121,20 @@ def _id_batches(ids: Iterable[str | int], outcomes: Outcomes) -> Iterator[Batch]
         yield _batch("ids", positions, good)
 
 
+def _length(record_id: object) -> int:
+    """The bytes of an id in a list of them; 0 for what is none."""
+    if not isinstance(record_id, str) or not record_id:
+        return 0
+    try:
+        return len(json.dumps(record_id, ensure_ascii=False).encode()) + 1
+    except UnicodeEncodeError:  # half of a character
+        return 0
+
+
 def _batch(key: str, positions: Sequence[int], items: Sequence[Any]) -> Batch:
-    return Batch(tuple(positions), json.dumps({key: items}, separators=(",", ":")).encode())
+    # Escaped, a text that is not ASCII would take more bytes than it was given room for.
+    body = json.dumps({key: items}, ensure_ascii=False, separators=(",", ":"))
+    return Batch(tuple(positions), body.encode())
 
 
 class _Delivery:

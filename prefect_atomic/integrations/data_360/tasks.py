@@ -138,6 +138,6 @@ def data_360_query(
     rows = resolve(data_360).query(sql, parameters=parameters, api=api)
     found = list(islice(rows, limit + 1))
     if len(found) > limit:
-        rows.close()  # type: ignore[attr-defined]  # a generator: this cancels the query
+        rows.close()  # cancels the query
         raise RequestError(f"limit: there are more than {limit} rows; raise it, or narrow the query.")
     return found

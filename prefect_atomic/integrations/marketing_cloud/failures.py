@@ -80,7 +80,9 @@ def is_throttled(error: AtomicError) -> bool:
 
 def reasons_in(answer: Mapping[str, Any]) -> str:
     """The `resultMessages` of an answer, which are what is wrong although the status is 200."""
-    texts = [_text(each.get("message")) or _text(each.get("resultCode")) for each in _objects(answer["resultMessages"])]
+    texts = [
+        _text(each.get("message")) or _text(each.get("resultCode")) for each in _objects(answer.get("resultMessages"))
+    ]
     return "; ".join(text for text in texts if text)
 
 

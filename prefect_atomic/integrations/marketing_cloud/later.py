@@ -37,9 +37,12 @@ def follow(api: Api, accepted: Response, positions: Sequence[int], wait: float) 
     Returns:
         An outcome for each; where it cannot be learned, `unknown`, with the request's id in the message.
     """
-    request_id = object_of(accepted).get("requestId")
+    answer = object_of(accepted)
+    request_id = answer.get("requestId")
     if not isinstance(request_id, str) or not request_id:
-        return _all(positions, "unknown", "NO_REQUEST_ID", "was accepted without a requestId, so nobody can tell more")
+        said = reasons_in(answer)
+        told = "was accepted without a requestId, so nobody can tell more"
+        return _all(positions, "unknown", "NO_REQUEST_ID", f"{told}: {said}" if said else told)
     try:
         status = yield from _ended(api, request_id, wait)
         if status is None:
@@ -108,7 +111,7 @@ def _results(api: Api, request_id: str) -> Course[list[Mapping[str, Any]]]:
 
 
 def _unknown_request(response: Response, answer: Mapping[str, Any], request_id: str) -> ResponseError:
-    said = reasons_in(answer) if "resultMessages" in answer else ""
+    said = reasons_in(answer)
     return ResponseError(
         f"{response.url} answered {response.status_code} without what it was asked for: request {request_id} is not "
         f"known{f' ({said})' if said else ''}.",

@@ -6,7 +6,7 @@ Sources: postDataExtensionRowsetByKey and updateDataExtensionIDAsync of develope
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from typing import Literal, TypeAlias
 
@@ -50,7 +50,9 @@ def upsert(
 
 
 def _chosen(mode: Mode, rows: Iterable[Row]) -> tuple[bool, Iterable[Row]]:
-    if mode != "auto" or isinstance(rows, str | bytes | dict):  # those are refused where they are cut into batches
+    if not isinstance(rows, Iterable):
+        raise RequestError("rows: takes a list, or another iterable, of mappings.")
+    if mode != "auto" or isinstance(rows, str | bytes | Mapping):  # those are refused where they are cut into batches
         return mode == "async", rows
     waiting: Iterator[Row] = iter(rows)
     first = list(islice(waiting, _FEW + 1))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import astuple, dataclass
@@ -75,18 +77,31 @@ class Outcomes:
         # SQLite's temporary database: it is in memory while it is small, and has no name that others could open.
         self._rows = sqlite3.connect("", check_same_thread=False, isolation_level=None)
         self._lock = RLock()
+        self._process = os.getpid()
         self._rows.execute(
             "CREATE TABLE outcome (position INTEGER PRIMARY KEY, state INTEGER, id, created, code, message, fields)"
         )
 
     def add(self, outcomes: Iterable[Outcome]) -> None:
         """Notes what became of records; what was noted of the same ones before is replaced."""
+        if os.getpid() != self._process:
+            raise RuntimeError("outcomes are added to by the process that made them; a fork of it may read them only")
         with self._lock:
             self._rows.execute("BEGIN")
             try:
                 self._rows.executemany("INSERT OR REPLACE INTO outcome VALUES (?,?,?,?,?,?,?)", map(_row, outcomes))
-            finally:
-                self._rows.execute("COMMIT")
+            except BaseException:
+                self._rows.execute("ROLLBACK")
+                raise
+            self._rows.execute("COMMIT")
+
+    def missing(self, count: int) -> Iterator[int]:
+        """The positions below `count` that nothing was noted of."""
+        expected = 0
+        for position in self._positions():
+            yield from range(expected, min(position, count))
+            expected = position + 1
+        yield from range(expected, count)
 
     def __len__(self) -> int:
         with self._lock:
@@ -137,13 +152,26 @@ class Outcomes:
     __hash__ = None  # type: ignore[assignment]  # they may still be added to
 
     def __reduce__(self) -> tuple[object, ...]:
-        rows = json.dumps([astuple(outcome) for outcome in self], separators=(",", ":"))
-        return _restored, (zlib.compress(rows.encode()),)
+        compress = zlib.compressobj()
+        lines = (json.dumps(astuple(outcome), separators=(",", ":")).encode() + b"\n" for outcome in self)
+        packed = b"".join([*filter(None, map(compress.compress, lines)), compress.flush()])
+        return _restored, (packed,)
 
     def _count(self, state: State) -> int:
         with self._lock:
             query = "SELECT count(*) FROM outcome WHERE state = ?"
             return int(self._rows.execute(query, (_STATES.index(state),)).fetchone()[0])
+
+    def _positions(self) -> Iterator[int]:
+        last = -1
+        while True:
+            query = "SELECT position FROM outcome WHERE position > ? ORDER BY position LIMIT 10000"
+            with self._lock:
+                rows = self._rows.execute(query, (last,)).fetchall()
+            if not rows:
+                return
+            yield from (row[0] for row in rows)
+            last = rows[-1][0]
 
     def _selected(self, condition: str) -> Iterator[Outcome]:
         last = -1
@@ -190,17 +218,22 @@ def check_on_error(on_error: object) -> None:
 
 
 def _row(outcome: Outcome) -> tuple[object, ...]:
-    message = outcome.message[:_LONGEST_MESSAGE] if outcome.message else None
-    fields = "\n".join(outcome.fields) or None
     return (
         outcome.position,
         _STATES.index(outcome.state),
-        outcome.id,
+        _text(outcome.id),
         outcome.created,
-        outcome.code,
-        message,
-        fields,
+        _text(outcome.code),
+        _text(outcome.message),
+        _text("\n".join(map(str, outcome.fields)) or None),
     )
+
+
+def _text(value: object) -> str | None:
+    """Whatever another system answered, as text that can be stored: half characters are none."""
+    if value is None:
+        return None
+    return str(value)[:_LONGEST_MESSAGE].encode("utf-8", "replace").decode()
 
 
 def _outcome(row: tuple[int, int, str | None, int | None, str | None, str | None, str | None]) -> Outcome:
@@ -216,8 +249,9 @@ def _outcome(row: tuple[int, int, str | None, int | None, str | None, str | None
     )
 
 
-def _restored(rows: bytes) -> Outcomes:
+def _restored(packed: bytes) -> Outcomes:
     outcomes = Outcomes()
-    kept: list[list[Any]] = json.loads(zlib.decompress(rows))
+    lines = io.BytesIO(zlib.decompress(packed))
+    kept: Iterator[list[Any]] = map(json.loads, lines)
     outcomes.add(Outcome(*row[:-1], fields=tuple(row[-1])) for row in kept)  # type: ignore[misc]  # the rest, in order
     return outcomes

@@ -115,6 +115,7 @@ class Salesforce(TokenCredential):
         soql: str,
         *,
         include_deleted: bool = False,
+        limit: int | None = None,
         bulk_from: int = 50_000,
         bulk_wait: float = _A_DAY,
     ) -> Iterator[dict[str, Any]]:
@@ -126,6 +127,7 @@ class Salesforce(TokenCredential):
         Args:
             soql: The query, such as `SELECT Id, Name, Account.Name FROM Contact`.
             include_deleted: Whether records in the recycle bin count.
+            limit: The most rows to read; None = all.
             bulk_from: The number of rows beyond which a Bulk API 2.0 job reads them, where that takes the query.
             bulk_wait: The longest to wait for that job, in seconds.
 
@@ -137,7 +139,12 @@ class Salesforce(TokenCredential):
         from prefect_atomic.integrations.salesforce import reading
 
         return reading.query(
-            self._org(), soql, include_deleted=include_deleted, bulk_from=bulk_from, bulk_wait=bulk_wait
+            self._org(),
+            soql,
+            include_deleted=include_deleted,
+            bulk_from=bulk_from,
+            bulk_wait=bulk_wait,
+            limit=limit,
         )
 
     @overload
@@ -314,7 +321,9 @@ class Salesforce(TokenCredential):
 
         Arguments, result and errors are those of `create`.
         """
-        records: Any = {"Id": ids} if isinstance(ids, str) else ({"Id": each} for each in ids)
+        records: Any = {"Id": ids}
+        if not isinstance(ids, str):  # rows of a query that have the id are as good
+            records = (each if isinstance(each, Mapping) else {"Id": each} for each in ids)
         return self._write("delete", sobject, records, "Id", on_error, bulk_from, bulk_wait)
 
     # The org
@@ -341,8 +350,9 @@ class Salesforce(TokenCredential):
 
     def _is_judged_by_body(self, response: httpx.Response) -> bool:
         # Only Bulk API 1.0 answers so, in a few words.
-        short = int(response.headers.get("content-length", "0") or 0) <= _SHORT
-        return response.status_code == 400 and short and "/services/async/" in response.request.url.path
+        length = response.headers.get("content-length", "")
+        is_short = length.isdigit() and int(length) <= _SHORT
+        return response.status_code == 400 and is_short and "/services/async/" in response.request.url.path
 
     def _rejects(self, response: httpx.Response) -> bool:
         content = response.content if self._is_judged_by_body(response) else b""
@@ -376,7 +386,7 @@ class Salesforce(TokenCredential):
             self._org(),
             Writing(operation, sobject, key),
             [records] if isinstance(records, Mapping) else records,
-            bulk_from=max(bulk_from, 2) if one else bulk_from,
+            bulk_from=2 if one else bulk_from,
             on_error=on_error,
             bulk_wait=bulk_wait,
         )

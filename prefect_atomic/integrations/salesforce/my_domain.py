@@ -18,7 +18,10 @@ _PAGES = (".force.com", ".salesforce-setup.com", ".site.com")
 
 
 def _is_a_domain(text: str) -> str:
-    url = httpx.URL(text if "://" in text else f"https://{text}")
+    try:
+        url = httpx.URL(text if "://" in text else f"https://{text}")
+    except (httpx.InvalidURL, UnicodeError):
+        raise ValueError("is no host; enter COMPANY.my, as in https://COMPANY.my.salesforce.com") from None
     if is_loopback(url) and "://" in text:
         return text.rstrip("/")
     host = url.host.rstrip(".").lower()

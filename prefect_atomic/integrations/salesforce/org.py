@@ -6,10 +6,11 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from prefect_atomic.errors import ResponseError
+from prefect_atomic.errors import AtomicError, ResponseError
 from prefect_atomic.integrations.salesforce import usage
 from prefect_atomic.transport import Policy, Response, Retry, Sink, outgoing, send
 from prefect_atomic.transport.logs import hidden_answers
+from prefect_atomic.transport.redaction import scrub
 from prefect_atomic.transport.request import Content
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Org:
         repeatable: bool | None = None,
         retry: Retry = _RETRY,
         sink: Sink | None = None,
+        is_exempt: bool = False,
     ) -> Response:
         """Asks the org.
 
@@ -54,6 +56,7 @@ class Org:
             repeatable: Whether doing it twice does no harm; None = as the method says.
             retry: When to send again.
             sink: The file that a 2xx answer is written to.
+            is_exempt: Whether it is sent beyond `stop_at_usage` too, as it ends what was begun.
 
         Raises:
             QuotaError: `stop_at_usage` is reached.
@@ -61,7 +64,8 @@ class Org:
         """
         base = self._block._token().token.attributes["base_url"]
         host = base.partition("://")[2]
-        usage.refuse_beyond(host, self._block.stop_at_usage, self._block.title())
+        if not is_exempt:
+            usage.refuse_beyond(host, self._block.stop_at_usage, self._block.title())
         path = path if path.startswith("/") else f"/services/data/v{self._block.api_version}/{path}"
         request = outgoing(
             method,
@@ -100,13 +104,29 @@ class Org:
             response=response,
         )
 
+    def made(self, path: str, description: Mapping[str, Any], *, repeatable: bool | None = None) -> str:
+        """Makes a job, and returns its id.
+
+        Raises:
+            AtomicError: It was not made, or the answer has no id.
+        """
+        answer = self.read("POST", path, body=as_json(description), repeatable=repeatable)
+        job_id = answer.get("id") if isinstance(answer, dict) else None
+        if not isinstance(job_id, str) or not job_id:
+            raise AtomicError(f"{self._block.title()}: the answer to a POST of {path} has no id of a job.")
+        return job_id
+
+    def scrubbed(self, text: str) -> str:
+        """A text of the org's without what it echoes of the block's secrets."""
+        return scrub(text, (*self._block.known_secrets(), self._block._token().token.value))
+
 
 def as_json(content: object) -> bytes:
     """A body of JSON."""
     return json.dumps(content, separators=(",", ":")).encode()
 
 
-def said(error: ResponseError) -> tuple[str | None, str, tuple[str, ...]]:
+def said(error: ResponseError, org: Org) -> tuple[str | None, str, tuple[str, ...]]:
     """The code, the message and the fields of Salesforce's error: an array of objects, or an object."""
     try:
         answer = error.response.json()
@@ -114,7 +134,7 @@ def said(error: ResponseError) -> tuple[str | None, str, tuple[str, ...]]:
         fields = first.get("fields")
         return (
             str(first["errorCode"]),
-            str(first.get("message") or "no reason was given"),
+            org.scrubbed(str(first.get("message") or "no reason was given")),
             tuple(map(str, fields)) if isinstance(fields, list) else (),
         )
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):

@@ -8,9 +8,12 @@ from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
+from enum import Enum
 from io import TextIOWrapper
+from math import isfinite
 from tempfile import TemporaryFile
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, TextIO, cast
+from uuid import UUID
 
 NULL = "#N/A"
 """What empties a field. An empty cell leaves it as it is."""
@@ -20,6 +23,7 @@ MOST_BYTES = 100_000_000
 
 MOST_ROWS = 50_000
 LONGEST_FIELD = 32_000
+LONGEST_CELL = 256 * 1024
 LONGEST_RECORD = 400_000
 """Characters, as documented for Bulk API 2.0."""
 
@@ -53,6 +57,8 @@ def cells_of(record: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _cell(name: str, value: object) -> str:
+    if isinstance(value, Enum):
+        value = value.value
     if value is None or value == "":
         return NULL
     if isinstance(value, bool):
@@ -63,10 +69,12 @@ def _cell(name: str, value: object) -> str:
         return value.isoformat(timespec="milliseconds")
     if isinstance(value, date):
         return value.isoformat()
+    if isinstance(value, float | Decimal) and not isfinite(value):
+        raise UnsendableError("INVALID_RECORD", f"{name}: is no finite number")
     if isinstance(value, Decimal):
         return f"{value:f}"
-    if isinstance(value, float) and value - value != 0:
-        raise UnsendableError("INVALID_RECORD", f"{name}: is no finite number")
+    if isinstance(value, UUID):
+        return str(value)
     if not isinstance(value, str | int | float):
         raise UnsendableError("INVALID_RECORD", f"{name}: is a {type(value).__name__}, which no cell can hold")
     text = str(value)
@@ -104,17 +112,14 @@ class Rows:
 
     def takes(self, cells: Mapping[str, str]) -> bool:
         """Whether there is room for another row, and a column for each of its cells."""
-        has_room = len(self.positions) < MOST_ROWS and self._bytes < MOST_BYTES - 4 * LONGEST_RECORD
+        has_room = len(self.positions) < MOST_ROWS and self._bytes < MOST_BYTES - 6 * LONGEST_RECORD
         return has_room and self._names.issuperset(cells)
 
     def add(self, position: int, cells: Mapping[str, str]) -> None:
         """Adds the row of a record."""
         row = [cells.get(column, "") for column in self.columns]
         self._csv.writerow(row)
-        self._bytes += sum(map(len, row)) * 2 + len(row)  # letters of two bytes, and quotes, at most of the time
-        if not len(self.positions) % 1000:
-            self._text.flush()
-            self._bytes = self.file.tell()
+        self._bytes += sum(map(_length, row)) + 3 * len(row)  # with the quotes, and what is between cells
         self.positions.append(position)
 
     def ready(self) -> BinaryIO:
@@ -133,7 +138,7 @@ class Rows:
 
     def _read(self) -> Iterator[list[str]]:
         self._text.seek(0)
-        reader = csv.reader(self._text)
+        reader = read_csv(self._text)
         next(reader)
         yield from reader
 
@@ -171,5 +176,16 @@ class Places:
             yield from found if isinstance(found, list) else (found,)
 
 
+def _length(cell: str) -> int:
+    return (len(cell) if cell.isascii() else len(cell.encode())) + cell.count('"')
+
+
 def _digest(row: Sequence[str]) -> bytes:
-    return hashlib.blake2b("\x1f".join(row).encode("utf-8", "surrogatepass"), digest_size=12).digest()
+    cells = "".join([f"{len(cell)}:{cell}" for cell in row])
+    return hashlib.blake2b(cells.encode("utf-8", "surrogatepass"), digest_size=12).digest()
+
+
+def read_csv(text: TextIO) -> Iterator[list[str]]:
+    """The rows of a result. A long text area has more characters than Python's reader takes at first."""
+    csv.field_size_limit(max(csv.field_size_limit(), LONGEST_CELL))
+    return csv.reader(text)

@@ -74,6 +74,7 @@ class SharedSession(TimedSession):
         hide_in_logs(secrets)
         if "X-SFDC-Session" in request.headers:
             request.headers["X-SFDC-Session"] = token.value
+            request.headers.pop("Authorization", None)  # what requests found in a .netrc
         else:
             request.headers["Authorization"] = f"Bearer {token.value}"
         failure: requests.RequestException | None = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from itertools import islice
 from typing import Any
 
 from prefect.cache_policies import NO_CACHE
@@ -49,8 +48,8 @@ def salesforce_query(
         CredentialError: There is no such block, or Salesforce refused to sign in.
         AtomicError: Salesforce refused, or could not be asked.
     """
-    rows = resolve(salesforce).query(soql, include_deleted=include_deleted, bulk_from=bulk_from)
-    return list(islice(rows, limit))
+    block = resolve(salesforce)
+    return list(block.query(soql, include_deleted=include_deleted, limit=limit, bulk_from=bulk_from))
 
 
 @task(name="salesforce_get", task_run_name=_run_name, cache_policy=NO_CACHE)

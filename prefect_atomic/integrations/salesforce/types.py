@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 from urllib.parse import quote
 
@@ -15,6 +16,10 @@ def _number(text: str) -> float:
     return float(text)
 
 
+def _whole(text: str) -> int:
+    return int(text) if text.lstrip("-").isdigit() else int(Decimal(text))
+
+
 def _moment(text: str) -> str:
     # The REST API ends the same moment in +0000, and a row should not depend on the way it came.
     return f"{text.removesuffix('Z')}+0000" if text.endswith("Z") else text
@@ -22,11 +27,11 @@ def _moment(text: str) -> str:
 
 _CONVERSIONS: Mapping[str, Convert] = {
     "boolean": lambda text: text == "true",
-    "int": lambda text: int(float(text)),
+    "int": _whole,
     "double": _number,
     "currency": _number,
     "percent": _number,
-    "long": lambda text: int(float(text)),
+    "long": _whole,
     "datetime": _moment,
 }
 
@@ -42,11 +47,14 @@ class Types:
         self._org = org
         self._described: dict[str, list[Mapping[str, Any]]] = {}
 
-    def conversions(self, sobject: str, columns: Sequence[str]) -> dict[str, Convert]:
-        """The conversion of each column that needs one; a column by the way of several objects stays text."""
+    def conversions(self, sobject: str, columns: Sequence[str]) -> dict[str, Convert] | None:
+        """The conversion of each column that needs one; None where the type of one cannot be told."""
         found: dict[str, Convert] = {}
         for column in columns:
-            if convert := _CONVERSIONS.get(self._type_of(sobject, column.split("."))):
+            kind = self._type_of(sobject, column.split("."))
+            if kind is None:
+                return None
+            if convert := _CONVERSIONS.get(kind):
                 found[column] = convert
         return found
 
@@ -55,15 +63,15 @@ class Types:
         described = self._fields(sobject)
         return [str(field["name"]) for field in described if field.get("type") not in ("address", "location", "base64")]
 
-    def _type_of(self, sobject: str, path: list[str]) -> str:
-        *relations, last = path
-        for relation in relations:
-            leads = [field for field in self._fields(sobject) if _is(field.get("relationshipName"), relation)]
-            targets = leads[0].get("referenceTo") if leads else None
-            if not targets or len(targets) != 1:
-                return ""
-            sobject = str(targets[0])
-        return next((str(field.get("type")) for field in self._fields(sobject) if _is(field.get("name"), last)), "")
+    def _type_of(self, sobject: str, path: list[str]) -> str | None:
+        """The type at the end of a path; None where it is not one: a reference may lead to several objects."""
+        if len(path) == 1:
+            kinds = [str(field.get("type")) for field in self._fields(sobject) if _is(field.get("name"), path[0])]
+            return kinds[0] if kinds else None
+        leads = [field for field in self._fields(sobject) if _is(field.get("relationshipName"), path[0])]
+        targets = leads[0].get("referenceTo") if leads else None
+        kinds_of_all = {self._type_of(str(target), path[1:]) for target in targets or ()}
+        return kinds_of_all.pop() if len(kinds_of_all) == 1 else None
 
     def _fields(self, sobject: str) -> list[Mapping[str, Any]]:
         key = sobject.lower()

@@ -206,9 +206,11 @@ def test_an_iterator_that_fails_leaves_no_open_job_and_tells_what_was_sent(
         yield from people(2500)
         raise RuntimeError("the source is gone")
 
-    with pytest.raises(RuntimeError, match="the source is gone"):
-        crm.upsert("Contact", records(), external_id=KEY, bulk_from=10)
-    assert {job["state"] for job in sandbox.salesforce()["jobs"]} <= {"JobComplete", "UploadComplete", "InProgress"}
+    with pytest.raises(RecordsError, match="beyond position 2499, for a RuntimeError") as raised:
+        crm.upsert("Contact", records(), external_id=KEY, bulk_from=10, on_error="return")
+    assert raised.value.outcomes.succeeded == 2500
+    assert isinstance(raised.value.__cause__, RuntimeError)
+    assert {job["state"] for job in sandbox.salesforce()["jobs"]} == {"JobComplete"}
 
 
 CELL = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30)

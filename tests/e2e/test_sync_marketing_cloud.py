@@ -1,0 +1,272 @@
+"""Events that become rows of a data extension: rejects are kept, the others go through, and nothing is lost."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.variables import Variable
+
+from flows.sync_marketing_cloud import sync_marketing_cloud_flow
+from prefect_atomic import AtomicError, RequestError, S3Bucket, instant_retries
+from prefect_atomic.integrations.marketing_cloud import SalesforceMarketingCloud
+from prefect_atomic.sandbox import Sandbox
+from tests.e2e.atomic_programs import Runner
+from tests.e2e.prefect_server import PrefectServer
+from tests.e2e.servers.moto import MotoServer
+
+pytestmark = [
+    pytest.mark.prefect_server,
+    pytest.mark.timeout(900),
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+MAPPING = {"EventId": "{{ event.id }}", "UserId": "event.userId", "Type": "event.type", "Payload": "event | tojson"}
+ROWSET = "/marketing-cloud/rest/hub/v1/dataevents/{key}/rowset"
+PARAMETERS: dict[str, Any] = {
+    "bucket": "atomic-s3-bucket/exports",
+    "marketing_cloud": "atomic-marketing-cloud/production",
+    "data_extension_key": "Events",
+    "keys": ["EventId"],
+    "mapping": MAPPING,
+}
+
+
+@pytest.fixture(scope="module")
+def shared_sandbox() -> Iterator[Sandbox]:
+    with Sandbox.start() as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def sandbox(shared_sandbox: Sandbox, prefect_api: PrefectServer) -> Sandbox:
+    """Marketing Cloud, with a saved tenant `atomic-marketing-cloud/production`."""
+    shared_sandbox.reset()
+    account = shared_sandbox.accounts.marketing_cloud
+    SalesforceMarketingCloud(
+        subdomain="sandbox",
+        auth_url=account.auth_url,
+        client_id=account.client_id,
+        client_secret=account.client_secret,
+        sync_batch=10,
+    ).save("production", overwrite=True)
+    return shared_sandbox
+
+
+@pytest.fixture
+def bucket(moto_server: MotoServer, sandbox: Sandbox) -> S3Bucket:
+    """The saved bucket `atomic-s3-bucket/exports`, empty."""
+    client = moto_server.client("s3", moto_server.user)
+    client.create_bucket(Bucket="events")
+    client.close()
+    bucket = S3Bucket(
+        bucket="events",
+        region=moto_server.region,
+        endpoint_url=moto_server.url,
+        access_key_id=moto_server.user.access_key_id,
+        secret_access_key=moto_server.user.secret_access_key,
+    )
+    for each in bucket.list_objects():
+        bucket.delete_object(each)
+    bucket.save("exports", overwrite=True)
+    _forget_state()
+    return bucket
+
+
+def _forget_state() -> None:
+    with get_client(sync_client=True) as client:
+        for variable in client.request("POST", "/variables/filter", json={"limit": 200}).json():
+            if variable["name"].startswith("atomic-marketing-cloud-"):
+                Variable.unset(variable["name"], _sync=True)
+
+
+def run(**more: Any) -> list[dict[str, Any]]:
+    with instant_retries():
+        return sync_marketing_cloud_flow(**{**PARAMETERS, **more})
+
+
+def events(first: int, last: int) -> bytes:
+    return b"".join(
+        json.dumps({"id": f"event-{number}", "type": "card-completed", "userId": None}).encode() + b"\n"
+        for number in range(first, last + 1)
+    )
+
+
+def rows(sandbox: Sandbox) -> list[str]:
+    return sorted(
+        (row["EventId"] for row in sandbox.marketing_cloud()["data_extensions"]["Events"]),
+        key=lambda event: int(event.partition("-")[2]),
+    )
+
+
+def ids(first: int, last: int) -> list[str]:
+    return [f"event-{number}" for number in range(first, last + 1)]
+
+
+def outcome(bucket: S3Bucket, key: str, ending: str) -> bytes:
+    [found] = [each for each in bucket.list_objects(f"synced/{key}.") if each.key.endswith(ending)]
+    return bucket.read_path(found)
+
+
+def test_events_become_rows_and_those_that_cannot_are_kept_with_the_reason(bucket: S3Bucket, sandbox: Sandbox) -> None:
+    bucket.write_path(
+        "analytics/one.ndjson",
+        b"\xef\xbb\xbf"
+        + events(1, 12)
+        + b"\nno json\n"  # line 14, after an empty one
+        + b'{"id": "event-90", "type": "card-completed"}\n'  # no userId
+        + b'{"id": null, "type": "x", "userId": "1"}\n'
+        + json.dumps({"id": "event-91", "type": "x" * 200, "userId": "Z\u00fc"}).encode()  # refused by the sandbox
+        + b"\n[]\n"
+        + events(13, 20),
+    )
+    assert run() == [{"key": "analytics/one.ndjson", "upserted": 20, "rejected": 5, "fault": ""}]
+
+    assert rows(sandbox) == ids(1, 20)
+    rejects = [json.loads(line) for line in outcome(bucket, "analytics/one.ndjson", ".rejects.ndjson").splitlines()]
+    assert [each["line"] for each in rejects] == [14, 15, 16, 17, 18]
+    for each, reason in zip(
+        rejects, ["is no JSON", "'userId'", "EventId is missing", "longer than 100", "no JSON object"], strict=True
+    ):
+        assert reason in each["reason"], each
+    assert rejects[3]["event"]["userId"] == "Z\u00fc"
+    assert sandbox.marketing_cloud()["data_extensions"]["Events"][0]["UserId"] is None
+
+
+def test_an_object_is_synced_once_and_its_new_content_is_another_object(bucket: S3Bucket, sandbox: Sandbox) -> None:
+    bucket.write_path("analytics/a.ndjson", events(1, 25))
+    bucket.write_path("analytics/b.jsonl.gz", gzip.compress(events(26, 30)))
+    bucket.write_path("analytics/empty.ndjson", b"")
+    bucket.write_path("analytics/notes.txt", b"no events")
+    assert [each["upserted"] for each in run()] == [25, 5, 0]
+    asked = sandbox.calls()[f"POST {ROWSET}"]
+    assert run() == []
+    _forget_state()
+    assert [each["upserted"] for each in run()] == [25, 5, 0]
+    assert sandbox.calls()[f"POST {ROWSET}"] == asked
+
+    bucket.write_path("analytics/a.ndjson", events(20, 40))
+    assert [each["upserted"] for each in run()] == [21]
+    assert rows(sandbox) == ids(1, 40)
+
+
+def test_many_events_go_asynchronously_and_their_results_are_joined(bucket: S3Bucket, sandbox: Sandbox) -> None:
+    bad = json.dumps({"id": "event-0", "type": "x" * 101, "userId": ""}).encode() + b"\n"
+    bucket.write_path("analytics/many.ndjson", events(1, 700) + bad + events(701, 1400))
+
+    assert run() == [{"key": "analytics/many.ndjson", "upserted": 1400, "rejected": 1, "fault": ""}]
+
+    assert rows(sandbox) == ids(1, 1400)
+    [reject] = outcome(bucket, "analytics/many.ndjson", ".rejects.ndjson").splitlines()
+    assert json.loads(reject)["line"] == 701
+    assert f"POST {ROWSET}" not in sandbox.calls()
+
+
+def test_an_object_in_doubt_is_sent_again_by_the_next_run(bucket: S3Bucket, sandbox: Sandbox) -> None:
+    bucket.write_path("analytics/a.ndjson", events(1, 10))
+    bucket.write_path("analytics/b.ndjson", events(11, 30))
+    sandbox.misbehave(ROWSET, times=1, delay=0.01)
+    sandbox.misbehave(ROWSET, times=1, status=500, after=True)
+    with pytest.raises(AtomicError, match=r"1 of 2 objects: analytics/b\.ndjson: it is not known"):
+        run()
+
+    assert [each["upserted"] for each in run()] == [10, 20]
+    assert rows(sandbox) == ids(1, 30)
+    assert run() == []
+
+
+def test_a_wrong_key_of_the_data_extension_fails_the_run_and_rejects_nothing(
+    bucket: S3Bucket, sandbox: Sandbox
+) -> None:
+    for number in range(5):
+        bucket.write_path(f"analytics/{number}.ndjson", events(number, number))
+    with pytest.raises(AtomicError, match=r"5 of 5 objects: .*404.*external key") as failure:
+        run(data_extension_key="Evnts")
+    assert "was not tried, as 3 before it failed" in str(failure.value)
+    assert len(run()) == 5
+
+
+def test_a_column_that_is_not_there_fails_the_run_and_rejects_nothing(bucket: S3Bucket, sandbox: Sandbox) -> None:
+    bucket.write_path("analytics/a.ndjson", events(1, 80))
+    with pytest.raises(AtomicError, match=r"refused for the same reason.*Nope is not a column"):
+        run(mapping={**MAPPING, "Nope": "event.id"})
+    assert list(bucket.list_objects("synced/")) == []
+
+
+def test_an_object_that_cannot_be_unpacked_fails_the_run_once_and_harms_no_other(
+    bucket: S3Bucket, sandbox: Sandbox
+) -> None:
+    bucket.write_path("analytics/a.ndjson.gz", gzip.compress(events(1, 5000))[:-200])
+    bucket.write_path("analytics/b.ndjson", events(1, 3))
+    with pytest.raises(AtomicError, match=r"1 of 2 objects: analytics/a\.ndjson\.gz: cannot be unpacked"):
+        run()
+    assert rows(sandbox)[:3] == ids(1, 3)
+    assert run() == []
+
+
+@pytest.mark.parametrize(
+    ("parameters", "text"),
+    [
+        ({"mapping": {}}, "mapping: is empty"),
+        ({"mapping": {"EventId": "{{ event.id"}}, "mapping: EventId: does not parse"),
+        ({"mapping": {"EventId": "id"}}, "mapping: EventId: id: is not known"),
+        ({"mapping": {"Type": "event.type"}}, "has nothing for EventId"),
+        ({"outcomes": "/"}, "outcomes: is empty"),
+        ({"marketing_cloud": "atomic-s3-bucket/exports"}, "which is no SalesforceMarketingCloud"),
+        ({"marketing_cloud": "atomic-marketing-cloud/nobody"}, "there is no saved block"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_parameters_that_cannot_be_used_are_refused(bucket: S3Bucket, parameters: dict[str, Any], text: str) -> None:
+    with pytest.raises(RequestError, match=text):
+        run(**parameters)
+
+
+def test_runs_that_are_killed_lose_no_event_and_double_none(
+    bucket: S3Bucket, sandbox: Sandbox, prefect_server: PrefectServer
+) -> None:
+    rolls = random.Random(11)
+    for number in range(10):
+        bucket.write_path(f"analytics/{number:02}.ndjson", events(number * 60 + 1, number * 60 + 60) + b"bad\n")
+    sandbox.misbehave(ROWSET, delay=0.08)
+    killed = 0
+    with Runner(prefect_server) as runner:
+        for _ in range(5):
+            killed += runner.run("sync", kill_after=rolls.uniform(1.5, 4.5), **PARAMETERS) == "killed"
+            _let_go_of_the_lease()
+        assert runner.run("sync", **PARAMETERS) == "completed"
+    assert killed >= 2
+
+    assert rows(sandbox) == ids(1, 600)
+    # Six requests for each object, and for each kill those of the one object that was under way.
+    assert sandbox.calls()[f"POST {ROWSET}"] <= 60 + 6 * killed
+    states = [
+        json.loads(bucket.read_path(each)) for each in bucket.list_objects("synced/") if each.key.endswith(".json")
+    ]
+    assert [(each["upserted"], each["rejected"]) for each in states] == [(60, 1)] * 10
+    assert run() == []
+
+
+def _let_go_of_the_lease() -> None:
+    """What Prefect does a minute after a holder was killed."""
+    with get_client(sync_client=True) as client:
+        for limit in client.request("POST", "/v2/concurrency_limits/filter", json={"limit": 200}).json():
+            if limit["name"].startswith("atomic-marketing-cloud-"):
+                client.request("DELETE", f"/v2/concurrency_limits/{limit['name']}")
+
+
+def test_two_runs_at_once_sync_an_object_once(
+    bucket: S3Bucket, sandbox: Sandbox, prefect_server: PrefectServer
+) -> None:
+    sandbox.misbehave(ROWSET, delay=0.3)
+    bucket.write_path("analytics/a.ndjson", events(1, 100))
+    with Runner(prefect_server) as one, Runner(prefect_server) as other, ThreadPoolExecutor(2) as threads:
+        runs = [threads.submit(runner.run, "sync", **PARAMETERS) for runner in (one, other)]
+        assert [each.result() for each in runs] == ["completed", "completed"]
+    assert sandbox.calls()[f"POST {ROWSET}"] == 10
