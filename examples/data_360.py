@@ -1,5 +1,7 @@
 """Ingests contacts into Data 360, one of them faulty, a thousand orders in bulk, and queries them; in the sandbox."""
 
+from typing import Any
+
 from prefect_atomic import SalesforceData360
 from prefect_atomic.sandbox import Sandbox
 
@@ -14,7 +16,7 @@ def main() -> None:
             client_id=account.client_id,
             client_secret=account.client_secret,
         )
-        people = [
+        people: list[dict[str, Any]] = [
             {"id": "1", "email": "ann@example.com", "active": True},
             {"id": "", "email": "nobody@example.com"},
             {"id": "3", "email": "cid@example.com", "birthdate": "1990-02-03"},

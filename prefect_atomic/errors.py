@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from prefect_atomic.integrations.atomic import InvocationOutcome
+    from prefect_atomic.integrations.data_360 import BulkIngest
     from prefect_atomic.integrations.records import Outcomes
     from prefect_atomic.transport.response import Response
 
@@ -86,6 +87,18 @@ class RecordsError(AtomicError):
         # Never transient: the same call would send once more what arrived.
         super().__init__(message)
         self.outcomes = outcomes
+
+
+class BulkIngestError(AtomicError):
+    """Some jobs of a bulk ingestion did not complete, or not in time.
+
+    Attributes:
+        result: What was sent, with the jobs as they were seen last.
+    """
+
+    def __init__(self, message: str, *, result: BulkIngest) -> None:
+        super().__init__(message)
+        self.result = result
 
 
 class StorageError(AtomicError):

@@ -36,6 +36,8 @@ from pydantic import SecretStr
 import prefect_atomic
 from flows.export_analytics import export_analytics_flow
 from flows.import_csv import import_csv_flow
+from flows.ingest_data_360 import ingest_data_360_flow
+from flows.sync_marketing_cloud import sync_marketing_cloud_flow
 from prefect_atomic import (
     AtomicEnvironment,
     BasicAuth,
@@ -45,6 +47,8 @@ from prefect_atomic import (
     Retry,
     S3Bucket,
     Salesforce,
+    SalesforceData360,
+    SalesforceMarketingCloud,
     StorageError,
     WebhookSubscription,
     errors,
@@ -58,6 +62,7 @@ from prefect_atomic.sandbox import Sandbox
 from prefect_atomic.sandbox.accounts import Accounts
 from prefect_atomic.settings import AtomicSettings
 from tests.docs_reading import PAGES, PROJECT, Snippet, anchors, code, commands, links, prose, snippets, table
+from tests.e2e.saving import schemas_made_once
 from tests.e2e.servers import missing
 from tests.e2e.servers.moto import allow
 
@@ -86,6 +91,8 @@ VERIFIED_AT = {
 S3_PAGE = PROJECT / "docs" / "s3.md"
 ATOMIC_PAGE = PROJECT / "docs" / "atomic.md"
 SALESFORCE_PAGE = PROJECT / "docs" / "salesforce.md"
+MARKETING_CLOUD_PAGE = PROJECT / "docs" / "marketing_cloud.md"
+DATA_360_PAGE = PROJECT / "docs" / "data_360.md"
 WEBHOOK_SECRET = f"whsec_{base64.b64encode(bytes(range(32))).decode()}"
 ALL = [snippet for page in PAGES for snippet in snippets(page)]
 PYTHON = [snippet for snippet in ALL if snippet.language == "python"]
@@ -242,7 +249,12 @@ class Stage:
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     from tests.e2e.servers.moto import MotoServer
 
-    with Sandbox.start() as sandbox, MotoServer() as moto, prefect_test_harness(server_startup_timeout=120):
+    with (
+        Sandbox.start() as sandbox,
+        MotoServer() as moto,
+        prefect_test_harness(server_startup_timeout=120),
+        schemas_made_once(),
+    ):
         yield Stage(sandbox, moto, tmp_path_factory.mktemp("docs"))
 
 
@@ -606,16 +618,22 @@ def test_atomic_methods_table() -> None:
     assert all(f"a{code(row[0])}" in vars(AtomicEnvironment) for row in rows)
 
 
-def test_salesforce_methods_table() -> None:
-    rows = table(SALESFORCE_PAGE, "method")
-    assert {code(row[0]) for row in rows} == _methods(Salesforce)
-    tasks = {code(row[1]) for row in rows if row[1]}
-    assert tasks == {name for name in prefect_atomic.__all__ if name.startswith("salesforce_")}
+@pytest.mark.parametrize(
+    ("page", "cls"),
+    [("salesforce", Salesforce), ("marketing_cloud", SalesforceMarketingCloud), ("data_360", SalesforceData360)],
+)
+def test_methods_tables(page: str, cls: type[Credential]) -> None:
+    rows = table(PROJECT / "docs" / f"{page}.md", "method")
+    assert {name for row in rows for name in re.findall(r"`(\w+)`", row[0])} >= _methods(cls)
+    tasks = {name for row in rows for name in re.findall(r"`(\w+)`", row[1])}
+    assert tasks == {name for name in prefect_atomic.__all__ if name.startswith(f"{page}_")}
 
 
 def test_flows_tables() -> None:
     _agrees(table(ATOMIC_PAGE, "export"), inspect.signature(export_analytics_flow.fn))
     _agrees(table(ATOMIC_PAGE, "import"), inspect.signature(import_csv_flow.fn))
+    _agrees(table(MARKETING_CLOUD_PAGE, "parameter"), inspect.signature(sync_marketing_cloud_flow.fn))
+    _agrees(table(DATA_360_PAGE, "parameter"), inspect.signature(ingest_data_360_flow.fn))
 
 
 def test_deployments_are_those_of_prefect_yaml() -> None:
@@ -654,6 +672,8 @@ def test_errors_tables() -> None:
         for page in (
             "README.md",
             "docs/atomic.md",
+            "docs/data_360.md",
+            "docs/marketing_cloud.md",
             "docs/s3.md",
             "docs/salesforce.md",
             "docs/send_request.md",
@@ -661,12 +681,23 @@ def test_errors_tables() -> None:
         )
     }
     assert shown["README.md"] == every
-    others = {"InvocationError", "OutboxError", "QuotaError", "RecordsError", "SignatureError", "StorageError"}
+    others = {
+        "BulkIngestError",
+        "InvocationError",
+        "OutboxError",
+        "QuotaError",
+        "RecordsError",
+        "SignatureError",
+        "StorageError",
+    }
     assert shown["docs/send_request.md"] == every - others
     assert shown["docs/webhooks.md"] == {"OutboxError", "RequestError", "SignatureError"}
     usual = {"CredentialError", "RequestError", "TransportError"}
     assert shown["docs/s3.md"] == usual | {"StorageError"}
     assert shown["docs/salesforce.md"] == usual | {"QuotaError", "RecordsError", "ResponseError"}
+    assert shown["docs/marketing_cloud.md"] == usual | {"RecordsError", "ResponseError"}
+    more = {"BulkIngestError", "DestinationError", "RecordsError", "ResponseError"}
+    assert shown["docs/data_360.md"] == usual | more
     assert shown["docs/atomic.md"] == usual | {"InvocationError", "ResponseError"}
 
 
@@ -686,7 +717,7 @@ def test_accounts_table() -> None:
     assert [code(row[0]) for row in table(page, "account")] == [field.name for field in fields(Accounts)]
 
 
-@pytest.mark.parametrize("page", [*CREDENTIAL_PAGES.values(), S3_PAGE], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [*CREDENTIAL_PAGES.values(), S3_PAGE, DATA_360_PAGE], ids=lambda page: page.name)
 def test_messages_are_ours(page: Path) -> None:
     """Every message that is explained is one that the code can say; what a provider says in it is not checked."""
     files = [*(PROJECT / "prefect_atomic").rglob("*.py"), *(PROJECT / "flows").glob("*.py")]

@@ -16,6 +16,8 @@ PUBLIC = [
     "AtomicError",
     "AtomicWebhook",
     "BasicAuth",
+    "BulkIngest",
+    "BulkIngestError",
     "Credential",
     "CredentialCheck",
     "CredentialError",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.e2e.saving import schemas_made_once
 from tests.e2e.servers import missing
 from tests.e2e.servers.faulty import FaultServer
 
@@ -31,6 +32,12 @@ def _no_aws_account() -> Iterator[None]:
         patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
         patch.setenv("AWS_CONFIG_FILE", os.devnull)
         patch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _schemas_made_once() -> Iterator[None]:
+    with schemas_made_once():
         yield
 
 
@@ -104,10 +111,15 @@ def tls_fault_server() -> Iterator[FaultServer]:
 @pytest.fixture(scope="session")
 def prefect_server() -> Iterator[PrefectServer]:
     """A Prefect server of its own, behind Basic auth."""
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
     from tests.e2e.prefect_server import PrefectServer
 
     with PrefectServer() as server:
         yield server
+        for worker in (APILogWorker, EventsWorker):  # what they still hold they would try to send for a minute
+            worker.drain_all(timeout=30)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.variables import Variable
 
@@ -294,3 +295,22 @@ def test_test_users_only(bucket: S3Bucket, sandbox: Sandbox) -> None:
     invocations = sandbox.atomic()["invocations"]
     assert [each["actionFlowId"] for each in invocations] == ["reminder"] * 4 + ["welcome"] * 2
     assert len({each["flowInvocationId"] for each in invocations}) == 6
+
+
+def test_a_flow_run_that_is_retried_uses_the_same_ids(sandbox: Sandbox) -> None:
+    """However it starts Action Flows."""
+    atomic, ids = AtomicEnvironment.load("production"), list[list[str]]()
+
+    @flow(retries=1, retry_delay_seconds=0)
+    def starts() -> None:
+        outcomes = atomic.start_action_flow(
+            "welcome", [{"target": {"usersById": [user]}} for user in ("ada", "ada", "b")]
+        )
+        ids.append([outcome.flow_invocation_id for outcome in outcomes])
+        if len(ids) == 1:
+            raise RuntimeError("after all was started")
+
+    starts()
+
+    assert ids[0] == ids[1]
+    assert len(set(ids[0])) == 3

@@ -13,7 +13,7 @@ from typing import BinaryIO, NamedTuple
 
 from prefect.logging import get_logger
 
-from prefect_atomic.errors import AtomicError, RequestError
+from prefect_atomic.errors import AtomicError, BulkIngestError, RequestError
 from prefect_atomic.integrations.data_360.csv_tables import Table
 from prefect_atomic.integrations.data_360.jobs import BulkJob, Jobs, Operation
 from prefect_atomic.transport.retry import sleep
@@ -66,18 +66,6 @@ class BulkIngest:
     def is_complete(self) -> bool:
         """Whether Data 360 has processed all of it."""
         return all(job.state == "JobComplete" for job in self.jobs)
-
-
-class BulkIngestError(AtomicError):
-    """Some jobs did not complete, or not in time.
-
-    Attributes:
-        result: What was sent, with the jobs as they were seen last.
-    """
-
-    def __init__(self, message: str, *, result: BulkIngest) -> None:
-        super().__init__(message)
-        self.result = result
 
 
 class BulkLoad:

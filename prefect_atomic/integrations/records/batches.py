@@ -103,6 +103,7 @@ def _plain(value: object) -> object:
     """Mappings of other kinds, and dates as all three systems write them (ISO 8601)."""
     from datetime import date, datetime
     from decimal import Decimal
+    from enum import Enum
     from uuid import UUID
 
     if isinstance(value, datetime):
@@ -117,6 +118,8 @@ def _plain(value: object) -> object:
         return float(value)
     if isinstance(value, UUID):
         return str(value)
+    if isinstance(value, Enum):
+        return value.value
     if isinstance(value, Mapping):
         return dict(value)
     raise TypeError(f"a {type(value).__name__}")

@@ -26,13 +26,19 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from types import TracebackType
 from typing import Any, Self
 
 import boto3
+import botocore.session
 from botocore.config import Config
 
 from .process import ServerProcess, python_program
+
+# Each session reads AWS's descriptions of its services anew, which takes longer than most tests of ours. In the process
+# of the tests all sessions share what one of them has read, as all clients of a session do.
+botocore.session.create_loader = cache(botocore.session.create_loader)
 
 ALLOW_ALL: Mapping[str, Any] = {
     "Version": "2012-10-17",
@@ -92,6 +98,8 @@ class MotoServer:
         self.port = 0
         self.user: AwsKeys
         self.role: AwsKeys
+        self._session = boto3.Session()
+        self._clients: dict[tuple[str, AwsKeys], Any] = {}
         self._process = ServerProcess(
             "moto",
             python_program("_moto_process.py"),
@@ -151,16 +159,22 @@ class MotoServer:
         return AwsKeys(session["AccessKeyId"], session["SecretAccessKey"], session["SessionToken"])
 
     def client(self, service: str, keys: AwsKeys) -> Any:
-        """A boto3 client of this server. Close it with ``close()``."""
-        return boto3.Session().client(
-            service,
-            region_name=self.region,
-            endpoint_url=self.url,
-            aws_access_key_id=keys.access_key_id,
-            aws_secret_access_key=keys.secret_access_key,
-            aws_session_token=keys.session_token,
-            config=Config(retries={"max_attempts": 0}, proxies={}, s3={"addressing_style": "path"}),
-        )
+        """A boto3 client of this server. Close it with ``close()``.
+
+        There is one for each service and keys: to make one takes longer than most tests. One that was closed is
+        connected again with the next call.
+        """
+        if (service, keys) not in self._clients:
+            self._clients[service, keys] = self._session.client(
+                service,
+                region_name=self.region,
+                endpoint_url=self.url,
+                aws_access_key_id=keys.access_key_id,
+                aws_secret_access_key=keys.secret_access_key,
+                aws_session_token=keys.session_token,
+                config=Config(retries={"max_attempts": 0}, proxies={}, s3={"addressing_style": "path"}),
+            )
+        return self._clients[service, keys]
 
     # -- what stands in front of it ---------------------------------------------------------------------------------
 

@@ -7,8 +7,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from prefect import flow
-from prefect.testing.utilities import prefect_test_harness
 
 from prefect_atomic import (
     AtomicEnvironment,
@@ -171,23 +169,6 @@ class TestIds:
         first, second = (atomic.start_action_flow("welcome", [ADA])[0] for _ in range(2))
 
         assert first.flow_invocation_id != second.flow_invocation_id
-
-    @pytest.mark.prefect_server
-    def test_a_flow_run_that_is_retried_uses_the_same_ids(self, sandbox, atomic):
-        ids: list[list[str]] = []
-
-        @flow(retries=1, retry_delay_seconds=0)
-        def starts() -> None:
-            outcomes = atomic.start_action_flow("welcome", [ADA, ADA, *to("b")])
-            ids.append([outcome.flow_invocation_id for outcome in outcomes])
-            if len(ids) == 1:
-                raise RuntimeError("after all was started")
-
-        with prefect_test_harness(server_startup_timeout=120):
-            starts()
-
-        assert ids[0] == ids[1]
-        assert len(set(ids[0])) == 3
 
     def test_a_test_and_another_flow_have_other_ids(self):
         given = [Invocation(**ADA)]

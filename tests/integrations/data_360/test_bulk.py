@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefect_atomic import AtomicError, RequestError, ResponseError, SalesforceData360, TransportError
-from prefect_atomic.integrations.data_360 import BulkIngest, BulkIngestError, Rejected
+from prefect_atomic import AtomicError, BulkIngestError, RequestError, ResponseError, SalesforceData360, TransportError
+from prefect_atomic.integrations.data_360 import BulkIngest, Rejected
 from prefect_atomic.integrations.data_360.bulk import BulkLoad
 from prefect_atomic.integrations.data_360.csv_tables import CsvTable, RecordTable
 from prefect_atomic.integrations.data_360.jobs import Jobs

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from functools import cache
 from typing import Any
 
 import pytest
@@ -73,6 +74,7 @@ class Model:
             )
 
 
+@cache  # objects by the thousand have few of them
 def _moment(at: float) -> datetime:
     return datetime.fromtimestamp(int(at), UTC)
 

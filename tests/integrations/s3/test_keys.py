@@ -83,7 +83,7 @@ def test_a_key_that_is_none_of_the_folder_is_refused(files: S3Bucket, moto: Any,
     assert moto.requests("exports", "") == []
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(st.lists(NAMES.map("/".join), min_size=1, max_size=4, unique=True), st.binary(max_size=40))
 @example(["a b", "a+b", "a%20b", "a%2Bb"], b"different")
 @example(["ä/ö €", "\U0001f98a", "e\u0301", "\u00e9"], b"unicode, neither composed nor decomposed")
