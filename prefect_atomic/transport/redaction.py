@@ -114,6 +114,9 @@ def _forms(secret: str) -> Iterable[str]:
 _AMPERSAND = rb"(?:&|\\{1,8}u0026)(?:amp;){0,3}"
 
 
+_BACKSLASHES = rb"(?:\\|%(?:25){0,3}5C){1,8}"
+
+
 @lru_cache(maxsize=1024)
 def _escaped(character: str) -> bytes:
     """A pattern for a character as it is, and as JSON, URLs, HTML and `repr` write it, also within one another."""
@@ -124,16 +127,20 @@ def _escaped(character: str) -> bytes:
     ways = [
         re.escape(raw),
         b"".join(b"%%(?:25){0,3}%02X" % byte for byte in raw),
-        b"".join(rb"\\{1,8}u%04X" % int.from_bytes(units[at : at + 2]) for at in range(0, len(units), 2)),
-        b"".join(rb"\\{1,8}x%02X" % byte for byte in raw),
-        rb"\\{1,8}x%02X" % code,
-        rb"\\{1,8}u%08X" % code,
+        b"".join(_BACKSLASHES + b"u%04X" % int.from_bytes(units[at : at + 2]) for at in range(0, len(units), 2)),
+        b"".join(_BACKSLASHES + b"x%02X" % byte for byte in raw),
+        _BACKSLASHES + b"x%02X" % code,
+        _BACKSLASHES + b"u%08X" % code,
         _AMPERSAND + b"#(?:0*%d|x0*%X);" % (code, code),
     ]
     if name := codepoint2name.get(code, "apos" if character == "'" else ""):
         ways.append(_AMPERSAND + name.encode() + b";")
-    if short := {" ": rb"\+", "\n": rb"\\{1,8}n", "\r": rb"\\{1,8}r", "\t": rb"\\{1,8}t"}.get(character):
+    if short := {" ": rb"\+", "\n": _BACKSLASHES + b"n", "\r": _BACKSLASHES + b"r", "\t": _BACKSLASHES + b"t"}.get(
+        character
+    ):
         ways.append(short)
     if code < 32:
-        ways.append(re.escape(json.dumps(character)[1:-1].encode()))
-    return rb"\\{0,8}(?i:%s)" % b"|".join(ways)
+        # JSON writes some of them by a letter of their own.
+        escape = json.dumps(character)[1:-1].removeprefix("\\")
+        ways.append(_BACKSLASHES + re.escape(escape.encode()))
+    return rb"(?i:(?:%s)?(?:%s))" % (_BACKSLASHES, b"|".join(ways))

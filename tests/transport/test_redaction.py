@@ -43,6 +43,7 @@ def test_a_url_is_shown_without_what_may_be_secret_in_it(url, shown):
 
 
 FORMS = {
+    "JSON in a URL": lambda secret: quote(json.dumps(secret)[1:-1], safe=""),
     "plain": lambda secret: secret,
     "percent": lambda secret: quote(secret, safe=""),
     "percent, lower case": lambda secret: re.sub("%..", lambda escape: escape[0].lower(), quote(secret, safe="")),
