@@ -45,7 +45,7 @@ class Types:
 
     def __init__(self, org: Org) -> None:
         self._org = org
-        self._described: dict[str, list[Mapping[str, Any]]] = {}
+        self._described: dict[str, Mapping[str, Any]] = {}
 
     def conversions(self, sobject: str, columns: Sequence[str]) -> dict[str, Convert] | None:
         """The conversion of each column that needs one; None where the type of one cannot be told."""
@@ -63,6 +63,11 @@ class Types:
         described = self._fields(sobject)
         return [str(field["name"]) for field in described if field.get("type") not in ("address", "location", "base64")]
 
+    def key_prefix(self, sobject: str) -> str:
+        """What the ids of an object begin with; empty where it has none of its own."""
+        prefix = self._described_as(sobject).get("keyPrefix")
+        return prefix if isinstance(prefix, str) else ""
+
     def _type_of(self, sobject: str, path: list[str]) -> str | None:
         """The type at the end of a path; None where it is not one: a reference may lead to several objects."""
         if len(path) == 1:
@@ -74,10 +79,13 @@ class Types:
         return kinds_of_all.pop() if len(kinds_of_all) == 1 else None
 
     def _fields(self, sobject: str) -> list[Mapping[str, Any]]:
+        fields: list[Mapping[str, Any]] = self._described_as(sobject)["fields"]
+        return fields
+
+    def _described_as(self, sobject: str) -> Mapping[str, Any]:
         key = sobject.lower()
         if key not in self._described:
-            answer = self._org.read("GET", f"sobjects/{quote(sobject)}/describe")
-            self._described[key] = answer["fields"]
+            self._described[key] = self._org.read("GET", f"sobjects/{quote(sobject)}/describe")
         return self._described[key]
 
 

@@ -17,6 +17,7 @@ from prefect_atomic.integrations.records.batches import Batch, Check, json_batch
 from prefect_atomic.integrations.records.outcomes import OnError, Outcome, Outcomes, check_on_error, settled
 from prefect_atomic.integrations.salesforce.bulk import Ingest
 from prefect_atomic.integrations.salesforce.org import Org, said
+from prefect_atomic.integrations.salesforce.types import Types
 from prefect_atomic.transport import Response, Retry
 from prefect_atomic.transport.retry import TRANSIENT, sleep
 
@@ -44,11 +45,13 @@ class Writing(NamedTuple):
         operation: What it is.
         sobject: The API name of the object.
         key: The field that tells the records: `Id`, or an external id; empty for new ones.
+        prefix: What the ids of the object begin with, where that is to be checked.
     """
 
     operation: Operation
     sobject: str
     key: str = ""
+    prefix: str = ""
 
     @property
     def what(self) -> str:
@@ -77,6 +80,8 @@ def write(
         raise RequestError("records: takes one mapping, or a list or another iterable of them.")
     outcomes, reading = Outcomes(), iter(records)
     first = list(islice(reading, bulk_from))
+    if first and writing.operation == "delete":  # Salesforce would delete what the id is of, whatever was named
+        writing = writing._replace(prefix=Types(org).key_prefix(writing.sobject))
     ingest = None
     try:
         if len(first) < bulk_from:
@@ -163,7 +168,7 @@ class _Collections:
                 attempt += 1
 
     def _ask(self, batch: Batch, records: list[Record]) -> Response:
-        operation, sobject, key = self._writing
+        operation, sobject, key, _ = self._writing
         if operation == "delete":
             ids = ",".join(_id_of(records[position]) for position in batch.positions)
             params = {"ids": ids, "allOrNone": "false"}
@@ -255,6 +260,8 @@ def _fault(writing: Writing, record: Record) -> str | None:
         return f"{writing.key}: is a {type(value).__name__}; give the value itself"
     if writing.key == "Id" and not _ID.fullmatch(str(value)):
         return "Id: is no id; one has 15 or 18 letters and digits"
+    if writing.prefix and not str(value).startswith(writing.prefix):
+        return f"Id: is of another object; those of {writing.sobject} begin with {writing.prefix}"
     return None
 
 

@@ -114,6 +114,16 @@ def test_ids_are_checked_before_anything_is_deleted(crm: Salesforce) -> None:
     assert count(crm) == 0
 
 
+@pytest.mark.parametrize("bulk_from", [2000, 1])
+def test_an_id_of_another_object_is_not_deleted(crm: Salesforce, bulk_from: int) -> None:
+    """Salesforce would delete the account."""
+    account = crm.create("Account", {"Name": "A"}).id or ""
+    (outcome,) = crm.delete_records("Contact", [account], on_error="return", bulk_from=bulk_from)
+    assert outcome.state == "not sent"
+    assert "another object" in str(outcome.message)
+    assert [row["Id"] for row in crm.query("SELECT Id FROM Account")] == [account]
+
+
 def test_a_record_does_not_choose_another_object(crm: Salesforce) -> None:
     """What a query answered has its type in it; it is written to the object that was named."""
     crm.create("Contact", [{"attributes": {"type": "Account"}, "LastName": "x"}])
