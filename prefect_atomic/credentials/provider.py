@@ -130,7 +130,9 @@ class TokenStep:
     def _refused(self, response: httpx.Response, content: bytes) -> CredentialError:
         what = f"answered {response.status_code}"
         if response.has_redirect_location:
-            what += f", a redirect to {redact_url(response.headers['location'])}; enter that URL if it is right"
+            # Masked first: a secret that goes through an equals sign would be cut in two.
+            location = redact_url(scrub(response.headers["location"], self._secrets))
+            what += f", a redirect to {location}; enter that URL if it is right"
         else:
             what += self._reason(content)
         return self.error(

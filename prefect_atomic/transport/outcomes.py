@@ -36,7 +36,7 @@ def as_response(received: Received, secrets: tuple[str, ...], elapsed: float, at
         status_code=answer.status_code,
         headers=Headers((name, scrub(value, secrets)) for name, value in headers) if secrets else Headers(headers),
         content=scrub_content(received.content, secrets) if secrets else received.content,
-        url=scrub(redact_url(url_of(answer.request)), secrets),
+        url=redact_url(scrub(url_of(answer.request), secrets)),
         elapsed=elapsed,
         attempts=attempts,
     )
@@ -60,7 +60,8 @@ def response_error(
     if received.problem:
         text += f", {received.problem}"
     elif received.response.has_redirect_location:
-        text += f" and leads to {scrub(redact_url(received.response.headers['location']), secrets)[:500]}"
+        # Masked first: a secret that goes through an equals sign would be cut in two.
+        text += f" and leads to {redact_url(scrub(received.response.headers['location'], secrets))[:500]}"
         if not followed:
             text += "; follow_redirects=True would follow it"
         else:

@@ -28,6 +28,8 @@ class _Needles(NamedTuple):
     forms: tuple[str, ...]
 
 
+_LONGEST_NAME = 64
+
 _IN_TEXT = 4
 _IN_CONTENT = 8
 """Shorter secrets are left alone: an answer full of masks where a two-letter password stood would be a lie."""
@@ -75,8 +77,11 @@ def excerpt(content: bytes, secrets: Iterable[str], *, length: int = 200) -> str
 
 def _without_value(pair: str) -> str:
     name, equals, _ = pair.partition("=")
-    # Without an equals sign the whole of it may be a key such as `?<token>`; short ones are flags such as `?acl`.
-    return f"{name}={MASK}" if equals else (name if len(name) <= 32 else MASK)
+    # Without an equals sign the whole of it may be a key such as `?<token>`; short ones are flags such as `?acl`. With
+    # one, it may be no name that stands before it, but the beginning of something longer.
+    if len(name) > (_LONGEST_NAME if equals else 32):
+        return MASK
+    return f"{name}={MASK}" if equals else name
 
 
 def _scrub(raw: bytes, secrets: Iterable[str], shortest: int) -> bytes:

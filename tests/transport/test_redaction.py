@@ -32,6 +32,7 @@ LOGGERS = ["httpx", "httpcore.connection", "httpcore.http11"]
         ("https://example.com/#access_token=hunter2", "https://example.com/"),
         ("https://bucket.example.com/?acl&versions", "https://bucket.example.com/?acl&versions"),
         (f"https://example.com/?{'t0ken' * 10}", "https://example.com/?***"),
+        (f"https://example.com/?{'t0ken' * 14}=hunter2", "https://example.com/?***"),
         ("/relative?key=hunter2", "/relative?key=***"),
         ("//me:hunter2@example.com/", "//example.com/"),
         ("?a=1", "?a=***"),
