@@ -13,6 +13,8 @@ _AFTER_THE_OBJECT = frozenset({"using", "where", "with", "group", "having", "ord
 _NOT_BULK = re.compile(r"\b(?:GROUP\s+BY|OFFSET)\b", re.IGNORECASE)  # nor what selects more than fields
 _TEXT = re.compile(r"'(?:[^'\\]|\\.)*'")
 _NESTED = re.compile(r"\([^()]*\)")
+_MORE = "§"
+"""Stands where something was in parentheses: that is no field."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +40,8 @@ class Soql:
 def read_soql(text: str) -> Soql:
     """Reads a query; a query that Salesforce would refuse is left for it to refuse."""
     bare = _TEXT.sub("''", text)
-    while (flat := _NESTED.sub(" ", bare)) != bare:  # a subquery has a FROM of its own
+    while (flat := _NESTED.sub(_MORE, bare)) != bare:  # a subquery has a FROM of its own
         bare = flat
-    has_more = "(" in _TEXT.sub("''", text).partition(" WHERE ")[0].upper().partition(" WHERE ")[0]
     found = _FROM.search(bare)
     sobject, alias = (found[1], found[2] or "") if found else (None, "")
     own = {name.lower() for name in (sobject or "", alias) if name and name.lower() not in _AFTER_THE_OBJECT}
@@ -49,7 +50,7 @@ def read_soql(text: str) -> Soql:
     related: tuple[str, ...] = ()
     if selected and found and not found[3]:
         fields = [_without(own, field.strip()) for field in selected[1].split(",")]
-        if not has_more and all(_FIELD.fullmatch(field) for field in fields):
+        if all(map(_FIELD.fullmatch, fields)):
             columns = tuple(fields)
         related = tuple(_without(own, field) for field in _RELATED.findall(selected[1]))
     return Soql(

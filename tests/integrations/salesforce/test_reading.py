@@ -171,6 +171,9 @@ def test_any_text_is_read_as_far_as_it_goes(before: str, after: str) -> None:
     [
         ("SELECT Id, Account.Name FROM Contact WHERE Name = 'a GROUP BY b'", True),
         ("select id from contact", True),
+        ("SELECT Id\nFROM Contact\nWHERE (Score__c = 1 OR Score__c = 2)", True),
+        ("SELECT Id FROM Contact WHERE AccountId IN (SELECT Id FROM Account) AND Name LIKE '%(x%'", True),
+        ("SELECT toLabel(Status) FROM Contact", False),
         ("SELECT COUNT() FROM Contact", False),
         ("SELECT Id, (SELECT Id FROM Contacts) FROM Account", False),
         ("SELECT Name, COUNT(Id) FROM Contact GROUP BY Name", False),
