@@ -29,7 +29,7 @@ _AT_ONCE = 4
 """Jobs that Salesforce works on while the next is written."""
 
 _TRIES = 3
-_LOOK_AHEAD = 1000
+_LOOK_AHEAD = 200
 _FIRST_WAIT = 0.5
 _LONGEST_WAIT = 10.0
 _GOES_ON = "it goes on at Salesforce, and its results can be read there for 7 days"

@@ -28,8 +28,8 @@ Row = dict[str, Any]
 logger = get_logger("atomic.salesforce")
 
 _MOST_IDS = 200
-_LONGEST_LIST = 8_000
-"""Characters of ids in one query, as they stand in the URL: Salesforce takes 16 KB of that."""
+_LONGEST_QUERY = 14_000
+"""Characters of a query with ids in it, as they stand in the URL: Salesforce takes 16 KB of that."""
 
 _PAGE = 50_000
 _COUNT = re.compile(r"\s*SELECT\s+COUNT\(\s*\)\s", re.IGNORECASE)
@@ -100,7 +100,8 @@ def get_many(
     key = "Id" if is_id else check_name("external_id", external_id)
     names = _checked(fields) if fields else Types(org).fields(sobject)
     selected = names if any(name.lower() == key.lower() for name in names) else [*names, key]
-    for some in _listed(ids, is_id):
+    room = max(_LONGEST_QUERY - len(quote(",".join(selected))), 1_000)
+    for some in _listed(ids, is_id, room):
         listed = ",".join(map(_quoted, some))
         soql = f"SELECT {','.join(selected)} FROM {sobject} WHERE {key} IN ({listed})"  # noqa: S608 - quoted
         exact: dict[str, Row] = {}
@@ -116,13 +117,13 @@ def get_many(
             yield None if found is None else {name: found[name] for name in names}
 
 
-def _listed(ids: Iterable[str], is_id: bool) -> Iterator[list[str]]:
+def _listed(ids: Iterable[str], is_id: bool, room: int) -> Iterator[list[str]]:
     some: list[str] = []
     length = 0
     for each in ids:
         _check_ids([each], is_id=is_id)
         more = len(quote(_quoted(each))) + 3
-        if some and (len(some) == _MOST_IDS or length + more > _LONGEST_LIST):
+        if some and (len(some) == _MOST_IDS or length + more > room):
             yield some
             some, length = [], 0
         some.append(each)
