@@ -19,6 +19,8 @@ from pydantic import BaseModel
 from prefect_atomic import AtomicError, Outcome, Outcomes, RequestError, S3Bucket, S3Object
 from prefect_atomic.integrations.marketing_cloud import SalesforceMarketingCloud
 from prefect_atomic.integrations.marketing_cloud import resolve as resolve_tenant
+from prefect_atomic.integrations.marketing_cloud.api import check_key, check_seconds
+from prefect_atomic.integrations.marketing_cloud.rows import RowShape
 from prefect_atomic.integrations.s3 import resolve as resolve_bucket
 from prefect_atomic.tasks.alone import alone
 from prefect_atomic.tasks.progress import ProgressArtifact
@@ -93,6 +95,9 @@ def sync_marketing_cloud_flow(
         AtomicError: An object could not be dealt with to its end; the next run sends it again.
     """
     source, target = resolve_bucket(bucket), resolve_tenant(marketing_cloud)
+    check_key("data_extension_key", data_extension_key)
+    check_seconds("wait", wait)
+    RowShape(keys, target.max_text)  # which refuses what cannot be keys
     row_template = _template_of(mapping, keys)
     folder = outcomes.strip("/")
     if not folder:
@@ -155,7 +160,7 @@ def sync_object(
         AtomicError: It is not known what became of all events; nothing is kept of the object.
     """
     digest = hashlib.sha256(f"{each.full_key} {each.etag} {of}".encode()).hexdigest()[:12]
-    name = f"{folder}/{each.key[:400]}.{digest}"
+    name = f"{folder}/{each.key.encode()[:400].decode(errors='ignore')}.{digest}"  # a key has 1,024 bytes at most
     if source.exists(f"{name}.json"):
         return SyncedObject.model_validate_json(source.read_path(f"{name}.json"))
     state = SyncedObject(key=each.key, etag=each.etag)
@@ -164,18 +169,15 @@ def sync_object(
         if source.head(each).etag != each.etag:
             raise AtomicError("was replaced just now; what it holds by now is another object.", transient=True)
         events = _Events(path, row_template)
-        try:
-            made = target.upsert_rows(data_extension_key, events.rows(), keys=keys, wait=wait, on_error="return")
-        except _UnreadableError as error:
-            state.fault = str(error)
-        else:
-            _refuse_unless_settled(made)
-            state.upserted = made.succeeded
-            for outcome in made.failures():
-                events.reject(outcome)
-            state.rejected = len(events.rejected)
-            if events.rejected:
-                source.write_stream(f"{name}.rejects.ndjson", events.rejects(), content_type="application/x-ndjson")
+        made = target.upsert_rows(data_extension_key, events.rows(), keys=keys, wait=wait, on_error="return")
+        _refuse_unless_settled(made)
+        state.upserted = made.succeeded
+        for outcome in made.failures():
+            events.reject(outcome)
+        state.rejected = len(events.rejected)
+        if events.rejected:
+            source.write_stream(f"{name}.rejects.ndjson", events.rejects(), content_type="application/x-ndjson")
+        state.fault = events.fault or _fault_of_all(made)
     source.write_path(f"{name}.json", state.model_dump_json().encode())  # from now on it is done
     return state
 
@@ -190,15 +192,21 @@ def _refuse_unless_settled(made: Outcomes) -> None:
 
 
 def _is_rejected(outcome: Outcome) -> bool:
-    return outcome.state == "failed" or (outcome.state == "not sent" and outcome.code in _UNSENDABLE)
+    if outcome.state == "failed":
+        return outcome.code != "REQUEST_FAILED"  # that is of no single event
+    return outcome.state == "not sent" and outcome.code in _UNSENDABLE
 
 
-class _UnreadableError(Exception):
-    """What is wrong with an object as a whole."""
+def _fault_of_all(made: Outcomes) -> str | None:
+    """What is told of an object of which nothing was taken: that is hardly a matter of single events."""
+    if made.succeeded or not made.failed:
+        return None
+    first = next(outcome for outcome in made if outcome.state == "failed")
+    return f"none of its {len(made)} events was taken; the first was refused: {first.code}: {first.message}"
 
 
 class _Events:
-    """The events of a file, and which of them are rejected.
+    """The events of a file, which of them are rejected, and, once they were read, why there are no more of them.
 
     Args:
         path: The file.
@@ -209,7 +217,9 @@ class _Events:
         self._path = path
         self._template = row_template
         self._lines = array("L")  # of each row: a file may have millions
+        self._reasons: dict[str, str] = {}  # each once: most events are rejected for one of a few
         self.rejected: dict[int, str] = {}
+        self.fault: str | None = None
 
     def rows(self) -> Iterator[Mapping[str, Any]]:
         """The rows; an event that makes none is rejected."""
@@ -222,7 +232,7 @@ class _Events:
     def reject(self, outcome: Outcome) -> None:
         """Rejects the event that a row was made of."""
         reason = ": ".join(part for part in (outcome.code, outcome.message) if part)
-        self.rejected[self._lines[outcome.position]] = reason
+        self._reject(self._lines[outcome.position], reason)
 
     def rejects(self) -> Iterator[bytes]:
         """The rejected lines with their reasons, as JSON Lines."""
@@ -237,14 +247,17 @@ class _Events:
     def _row(self, number: int, line: bytes | None) -> Mapping[str, Any] | None:
         event = ValueError(f"has more than {_LONGEST_LINE:,} bytes") if line is None else _read(line)
         if isinstance(event, ValueError):
-            self.rejected[number] = str(event)
+            self._reject(number, str(event))
             return None
         try:
             row: Mapping[str, Any] = json.loads(template.render(self._template, cast("Mapping[str, Any]", event)))
         except RequestError as error:
-            self.rejected[number] = f"mapping: {str(error).removeprefix('body_template: ')}"
+            self._reject(number, f"mapping: {str(error).removeprefix('body_template: ')}")
             return None
         return row
+
+    def _reject(self, number: int, reason: str) -> None:
+        self.rejected[number] = self._reasons.setdefault(reason, reason)
 
     def _numbered(self) -> Iterator[tuple[int, bytes | None]]:
         with self._path.open("rb") as file:
@@ -255,8 +268,7 @@ class _Events:
                     if line is None or line.strip():
                         yield number, line.removeprefix(b"\xef\xbb\xbf") if line and number == 1 else line
             except (OSError, EOFError, zlib.error) as error:
-                why = type(error).__name__
-                raise _UnreadableError(f"cannot be unpacked ({why}); it was sent as far as it can be read") from None
+                self.fault = f"cannot be unpacked ({type(error).__name__}); it was sent as far as it can be read"
 
 
 def _lines(file: BinaryIO) -> Iterator[bytes | None]:
@@ -295,6 +307,8 @@ def _template_of(mapping: Mapping[str, str], keys: Iterable[str]) -> str:
             columns.append(f'"{column}": {_value_of(text)}')
         except ValueError as error:
             raise RequestError(f"mapping: {column}: {error}.") from None
+    if len({column.lower() for column in mapping}) < len(mapping):
+        raise RequestError("mapping: names a column more than once; letters' case does not tell columns apart.")
     missing = [key for key in keys if key.lower() not in {column.lower() for column in mapping}]
     if missing:
         raise RequestError(f"mapping: has nothing for {', '.join(missing)}, which is in `keys`.")

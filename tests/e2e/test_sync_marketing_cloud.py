@@ -199,6 +199,34 @@ def test_a_column_that_is_not_there_fails_the_run_and_rejects_nothing(bucket: S3
     assert list(bucket.list_objects("synced/")) == []
 
 
+def test_a_request_that_ends_with_an_error_rejects_nothing_and_is_sent_again(
+    bucket: S3Bucket, sandbox: Sandbox
+) -> None:
+    bucket.write_path("analytics/a.ndjson", events(1, 600))
+    sandbox.set_marketing_cloud(fail_next_async="the data extension is being changed")
+    with pytest.raises(AtomicError, match=r"1 of 1 objects: .*REQUEST_FAILED: the data extension is being changed"):
+        run()
+    assert list(bucket.list_objects("synced/")) == []
+
+    assert [each["upserted"] for each in run()] == [600]
+    assert rows(sandbox) == ids(1, 600)
+
+
+def test_an_object_of_which_nothing_is_taken_fails_the_run_once(bucket: S3Bucket, sandbox: Sandbox) -> None:
+    bucket.write_path("analytics/a.ndjson", events(1, 12))
+    with pytest.raises(AtomicError, match=r"1 of 1 objects: .*none of its 12 events was taken.*Nope is not a column"):
+        run(mapping={**MAPPING, "Nope": "event.id"})
+    assert len(outcome(bucket, "analytics/a.ndjson", ".rejects.ndjson").splitlines()) == 12
+    assert run(mapping={**MAPPING, "Nope": "event.id"}) == []
+
+
+def test_an_object_whose_key_is_as_long_as_can_be_is_synced(bucket: S3Bucket, sandbox: Sandbox) -> None:
+    key = "analytics/" + "\u20ac" * 330 + ".ndjson"
+    bucket.write_path(key, events(1, 3))
+    assert [each["upserted"] for each in run()] == [3]
+    assert all(len(each.key.encode()) < 500 for each in bucket.list_objects("synced/"))
+
+
 def test_an_object_that_cannot_be_unpacked_fails_the_run_once_and_harms_no_other(
     bucket: S3Bucket, sandbox: Sandbox
 ) -> None:
@@ -207,6 +235,9 @@ def test_an_object_that_cannot_be_unpacked_fails_the_run_once_and_harms_no_other
     with pytest.raises(AtomicError, match=r"1 of 2 objects: analytics/a\.ndjson\.gz: cannot be unpacked"):
         run()
     assert rows(sandbox)[:3] == ids(1, 3)
+    assert len(rows(sandbox)) > 3000
+    state = json.loads(outcome(bucket, "analytics/a.ndjson.gz", ".json"))
+    assert state["upserted"] == len(rows(sandbox))
     assert run() == []
 
 
@@ -217,6 +248,10 @@ def test_an_object_that_cannot_be_unpacked_fails_the_run_once_and_harms_no_other
         ({"mapping": {"EventId": "{{ event.id"}}, "mapping: EventId: does not parse"),
         ({"mapping": {"EventId": "id"}}, "mapping: EventId: id: is not known"),
         ({"mapping": {"Type": "event.type"}}, "has nothing for EventId"),
+        ({"mapping": {**MAPPING, "eventid": "event.id"}}, "mapping: names a column more than once"),
+        ({"keys": []}, "^keys: "),
+        ({"wait": -1}, "^wait: "),
+        ({"data_extension_key": " "}, "^data_extension_key: "),
         ({"outcomes": "/"}, "outcomes: is empty"),
         ({"marketing_cloud": "atomic-s3-bucket/exports"}, "which is no SalesforceMarketingCloud"),
         ({"marketing_cloud": "atomic-marketing-cloud/nobody"}, "there is no saved block"),

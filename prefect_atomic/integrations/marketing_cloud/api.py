@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -11,6 +12,7 @@ from prefect_atomic.errors import RequestError, ResponseError
 from prefect_atomic.integrations.marketing_cloud.failures import complaint_of
 from prefect_atomic.tasks.course import Course, Do, Send
 from prefect_atomic.transport import Policy, Proof, Response, Retry, outgoing
+from prefect_atomic.transport.redaction import scrub_content
 
 TIMEOUT = 60.0
 """Seconds to wait for each part of an answer: a batch of many takes its time."""
@@ -80,18 +82,23 @@ class Api:
         try:
             answer: Response = yield Send(request, self.proof, Policy(retry=retry, repeatable=repeatable))
         except ResponseError as error:
-            hint = self._hint(error.response, scope)
-            if not hint:
+            hint, response = self._hint(error.response, scope), self._without_secrets(error.response)
+            if not hint and response is error.response:
                 raise
             explained = ResponseError(
-                f"{str(error).rstrip('.')} ({hint}).",
-                response=error.response,
+                f"{str(error).rstrip('.')} ({hint})." if hint else str(error),
+                response=response,
                 transient=error.transient,
                 retry_after=error.retry_after,
             )
         else:
-            return answer
+            return self._without_secrets(answer)
         raise explained
+
+    def _without_secrets(self, response: Response) -> Response:
+        """The answer without those secrets, too, that this request did not send: its text becomes an outcome's."""
+        content = scrub_content(response.content, self.proof.known_secrets())
+        return response if content == response.content else response.model_copy(update={"content": content})
 
     def _hint(self, response: Response, scope: str) -> str:
         match response.status_code:
@@ -118,18 +125,24 @@ def check_key(argument: str, value: object) -> str:
     """
     if not isinstance(value, str) or not value.strip() or value in (".", ".."):
         raise RequestError(f"{argument}: is an external key, as text, and not empty.")
-    return value
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        pass  # raised out here, so that the error has no context
+    else:
+        return value
+    raise RequestError(f"{argument}: holds a half of a character (a lone surrogate).")
 
 
-def check_number(argument: str, value: object, *, most: int) -> int:
+def check_number(argument: str, value: object, *, most: int | None = None) -> int:
     """A whole number from 1.
 
     Raises:
         RequestError: It is something else.
     """
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
-        raise RequestError(f"{argument}: is a whole number from 1 to {most}.")
-    return value
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= (most or value):
+        return value
+    raise RequestError(f"{argument}: is a whole number from 1{f' to {most}' if most else ''}.")
 
 
 def check_seconds(argument: str, value: object) -> float:
@@ -138,9 +151,10 @@ def check_seconds(argument: str, value: object) -> float:
     Raises:
         RequestError: It is something else.
     """
-    if not isinstance(value, int | float) or isinstance(value, bool) or not value >= 0:
-        raise RequestError(f"{argument}: is a number of seconds, zero or more.")
-    return float(value)
+    if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
+        with suppress(OverflowError):
+            return float(value)
+    raise RequestError(f"{argument}: is a number of seconds, zero or more.")
 
 
 def object_of(response: Response) -> dict[str, Any]:

@@ -115,7 +115,7 @@ class SalesforceMarketingCloud(TokenCredential):
 
         Raises:
             RequestError: The arguments make no request; nothing was sent.
-            RecordsError: Some rows did not surely arrive; has the outcomes.
+            RecordsError: Some rows did not surely arrive, or `rows` failed after some were sent; has the outcomes.
             AtomicError: None arrived, as none can: the token, the key or the destination is at fault.
         """
         return run(
@@ -219,7 +219,7 @@ class SalesforceMarketingCloud(TokenCredential):
 
         Raises:
             RequestError: The arguments make no request; nothing was sent.
-            RecordsError: Some did not surely enter; has the outcomes.
+            RecordsError: Some did not surely enter, or `members` failed after some were sent; has the outcomes.
             AtomicError: None entered, as none can: the token or the destination is at fault.
         """
         return run(journeys.fire_many(self._api(), event_definition_key, members, on_error=on_error))

@@ -11,6 +11,9 @@ from prefect_atomic.transport import Response
 Verdict = Literal["refused", "unknown", "stop"]
 """Of a batch: it is at fault itself; it may have been processed; or all others would fare the same."""
 
+NO_CODE = frozenset({"", "0", "none"})
+"""What stands where an error code would, and there is no error."""
+
 _REFUSED = frozenset({400, 413, 415, 422})
 _NEVER_ARRIVED = ("could not connect", "did not trust", "waited too long for a free connection")
 
@@ -61,8 +64,9 @@ def verdict(error: AtomicError) -> Verdict:
         status = error.response.status_code
         if status in _REFUSED:
             return "refused"
-        # An answer that says yes and cannot be read says no more than one that is lost.
-        return "unknown" if status >= 500 or status == 408 or 200 <= status < 300 else "stop"
+        # An answer that says yes and cannot be read says no more than one that is lost. Whoever answers with a redirect
+        # may have done what was asked, and a conflict may be one with the same request, delivered before.
+        return "unknown" if status >= 500 or status in (408, 409) or 200 <= status < 400 else "stop"
     if isinstance(error, TransportError) and not never_arrived(error):
         return "unknown"
     return "stop"

@@ -12,7 +12,7 @@ from typing import Any
 
 from prefect_atomic.errors import AtomicError, ResponseError
 from prefect_atomic.integrations.marketing_cloud.api import Api, object_of
-from prefect_atomic.integrations.marketing_cloud.failures import reasons_in
+from prefect_atomic.integrations.marketing_cloud.failures import NO_CODE, reasons_in
 from prefect_atomic.integrations.records import Outcome, State
 from prefect_atomic.tasks.course import Course, Wait
 from prefect_atomic.transport import Response
@@ -21,7 +21,6 @@ _FIRST_WAIT, _LONGEST_WAIT = 1.0, 30.0
 _PAGE = 2500
 _DONE = frozenset({"complete", "completed"})
 _GOOD = frozenset({"ok", "success", "succeeded", "complete", "completed"})
-_NO_CODE = frozenset({"", "0", "none"})
 _SCOPE = "data_extensions_write"
 
 
@@ -50,7 +49,7 @@ def follow(api: Api, accepted: Response, positions: Sequence[int], wait: float) 
             return _all(positions, "unknown", "PENDING", told)
         if _is_clean(status):
             return _all(positions, "succeeded")
-        results = yield from _results(api, request_id)
+        results = yield from _results(api, request_id, len(positions))
     except AtomicError as error:  # what was accepted is processed, whatever befalls a look at it
         return _all(positions, "unknown", "NOT_FOLLOWED", f"request {request_id} was accepted, but: {error}")
     return _joined(request_id, status, results, positions)
@@ -86,8 +85,8 @@ def _is_clean(status: Mapping[str, Any]) -> bool:
     )
 
 
-def _results(api: Api, request_id: str) -> Course[list[Mapping[str, Any]]]:
-    """The results of all rows, from all pages."""
+def _results(api: Api, request_id: str, most: int) -> Course[list[Mapping[str, Any]]]:
+    """The results of all rows, from all pages; no further ones where there are more than can be."""
     found: list[Mapping[str, Any]] = []
     page = 1
     while True:
@@ -105,7 +104,7 @@ def _results(api: Api, request_id: str) -> Course[list[Mapping[str, Any]]]:
             raise ResponseError(f"{response.url} answered with another page than was asked for.", response=response)
         found += [item if isinstance(item, dict) else {} for item in items]
         count = answer.get("count")
-        if not items or not isinstance(count, int) or len(found) >= count:
+        if not items or not isinstance(count, int) or len(found) >= count or len(found) > most:
             return found
         page += 1
 
@@ -135,7 +134,7 @@ def _joined(
 def _outcome(position: int, result: Mapping[str, Any]) -> Outcome:
     code, message = str(result.get("errorCode") or ""), str(result.get("message") or "")
     word = str(result.get("status") or "").lower()
-    if code.lower() not in _NO_CODE or "error" in word or "fail" in word:
+    if code.lower() not in NO_CODE or "error" in word or "fail" in word:
         return Outcome(position, "failed", code=code or word.upper(), message=message or None)
     if word in _GOOD:
         return Outcome(position, "succeeded")

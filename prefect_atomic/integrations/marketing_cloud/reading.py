@@ -63,7 +63,10 @@ class Reading:
         items = answer.get("items")
         if not isinstance(items, list):
             raise unusable(response, '{"items": [...]}')
-        if items and (items == self._before or answer.get("page", self._page) != self._page):
+        said, count = answer.get("page"), answer.get("count")
+        # Equal pages are equal rows, where the answer says that it is the next page, and of how many rows.
+        is_repeated = items == self._before and not (said == self._page and isinstance(count, int))
+        if items and (is_repeated or said not in (None, self._page)):
             raise ResponseError(
                 f"{response.url} answered with another page than page {self._page}: the listing would never end.",
                 response=response,
@@ -75,19 +78,20 @@ class Reading:
 
     def _ends(self, response: Response, answer: dict[str, Any], *, has_items: bool) -> bool:
         count, links = answer.get("count"), answer.get("links")
+        goes_on = has_items and isinstance(links, dict) and bool(links.get("next"))
         if not isinstance(count, int):
-            return not has_items or not (isinstance(links, dict) and links.get("next"))
+            return not goes_on
         if not has_items and self._read < count:
             raise ResponseError(
                 f"{response.url} answered with no row although {count} are there, and {self._read} were read.",
                 response=response,
                 transient=True,
             )
-        return self._read >= count
+        return self._read >= count and not goes_on  # a count may be that of the page, or an old one
 
 
 def _row(response: Response, item: object) -> dict[str, Any]:
-    if isinstance(item, dict):
+    if isinstance(item, dict) and ("keys" in item or "values" in item):
         keys, values = item.get("keys") or {}, item.get("values") or {}
         if isinstance(keys, dict) and isinstance(values, dict):
             return {**keys, **values}

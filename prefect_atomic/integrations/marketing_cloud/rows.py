@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
+from enum import Enum
 from typing import Any
 
 from prefect_atomic.errors import RequestError
@@ -37,16 +39,23 @@ class RowShape:
                 return "a column's name is text, and not empty"
             if name.lower() in sent:
                 return f"{name} is there more than once; letters' case does not tell columns apart"
+            value = _without_enum(value)
             sent[name.lower()] = value
             if fault := self._fault_of_value(value):
                 return f"{name}: {fault}"
         for lower, key in self._keys.items():
-            if sent.get(lower) in (None, ""):
+            value = sent.get(lower)
+            if value is None or (isinstance(value, str) and not value):
                 return f"{key} is missing or empty, which is in the primary key"
         return None
 
+    def plain(self, row: Row) -> dict[str, Any]:
+        """A row as asynchronous requests have it."""
+        return {name: _exact(value) for name, value in row.items()}
+
     def keyed(self, row: Row) -> dict[str, dict[str, Any]]:
         """A row as synchronous requests have it."""
+        row = self.plain(row)
         keys = {name: value for name, value in row.items() if name.lower() in self._keys}
         return {"keys": keys, "values": {name: value for name, value in row.items() if name not in keys}}
 
@@ -56,3 +65,18 @@ class RowShape:
         if isinstance(value, str) and len(value) > self._max_text:
             return f"has {len(value):,} characters, and a column takes {self._max_text:,} (`max_text` of the block)"
         return None
+
+
+def _without_enum(value: object) -> object:
+    """The value of a member of an enumeration, which is what is sent of it."""
+    while isinstance(value, Enum):
+        value = value.value
+    return value
+
+
+def _exact(value: object) -> object:
+    """A decimal number as text where a number in JSON would be another one; all else as it is."""
+    value = _without_enum(value)
+    if isinstance(value, Decimal) and value.is_finite() and Decimal(repr(float(value))) != value:
+        return f"{value:f}"
+    return value

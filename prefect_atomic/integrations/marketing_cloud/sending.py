@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
-from prefect_atomic.errors import AtomicError
+from prefect_atomic.errors import AtomicError, RecordsError, RequestError
 from prefect_atomic.integrations.marketing_cloud.failures import Complaint, said_of, verdict
 from prefect_atomic.integrations.records import Batch, Outcome, Outcomes, State
 from prefect_atomic.tasks.course import Course
@@ -19,6 +20,33 @@ _LOST_IN_A_ROW = 3
 
 _TELLING = 50
 """Records that are all refused for one reason, before any arrived: it is not a matter of single ones."""
+
+
+_REFUSED_IN_A_ROW = 1000
+"""Records that are refused one after another, whatever for: to look for good ones takes two requests for each."""
+
+
+class Given(Iterator[Mapping[str, Any]]):
+    """The records of a caller, and how many of them were read.
+
+    Args:
+        argument: What the caller knows them as.
+        records: What was given.
+
+    Raises:
+        RequestError: It is not an iterable of mappings at all.
+    """
+
+    def __init__(self, argument: str, records: Iterable[Mapping[str, Any]]) -> None:
+        if isinstance(records, str | bytes | Mapping) or not isinstance(records, Iterable):
+            raise RequestError(f"{argument}: takes a list, or another iterable, of mappings.")
+        self._records = iter(records)
+        self.number = 0
+
+    def __next__(self) -> Mapping[str, Any]:
+        record = next(self._records)
+        self.number += 1
+        return record
 
 
 class Sending:
@@ -48,15 +76,22 @@ class Sending:
         self._end: str | None = None
         self._lost = 0
         self._arrived = False
+        self._is_under_way = False
+        self._refused_so_far = 0
         self._same: tuple[Complaint, int] = (Complaint("", ""), 0)
 
-    def run(self, batches: Iterable[Batch]) -> Course[None]:
+    def run(self, batches: Iterator[Batch], given: Given | None = None) -> Course[None]:
         """Sends them all, unless one shows that the others would fare no better.
+
+        Args:
+            batches: What to send.
+            given: The records that they are made of.
 
         Raises:
             AtomicError: Nothing arrived, and nothing can.
+            RecordsError: The records could not be read to their end, and some of them were sent already.
         """
-        for batch in batches:
+        while (batch := self._next(batches, given)) is not None:
             waiting = deque([batch])
             while waiting:
                 part = waiting.popleft()
@@ -68,6 +103,7 @@ class Sending:
                 except AtomicError as error:
                     failure = error
                 else:
+                    self._is_under_way = True
                     self._take(made)
                     continue
                 if verdict(failure) == "refused" and self._halves and len(part.positions) > 1:
@@ -75,11 +111,31 @@ class Sending:
                     continue
                 self._fail(part, failure)
 
+    def _next(self, batches: Iterator[Batch], given: Given | None) -> Batch | None:
+        try:
+            return next(batches, None)
+        except Exception as error:
+            if not self._is_under_way or given is None:
+                raise
+            kind = type(error).__name__
+            told = "it was read, and not sent, as those after it could not be read"
+            self._outcomes.add(
+                Outcome(position, "not sent", code="NOT_SENT", message=told)
+                for position in list(self._outcomes.missing(given.number))
+            )
+            raise RecordsError(
+                f"the records could not be read any further ({kind}) after {given.number}, of which some were sent: "
+                f"{self._outcomes!r}",
+                outcomes=self._outcomes,
+            ) from error
+
     def _take(self, made: Sequence[Outcome]) -> None:
         self._outcomes.add(made)
         states = {outcome.state for outcome in made}
         self._arrived |= bool(states & {"succeeded", "unknown"})
         self._lost = self._lost + 1 if states == {"unknown"} else 0
+        if "succeeded" in states:
+            self._refused_so_far = 0
         for outcome in made:
             if outcome.state == "failed":
                 self._refused(Complaint(outcome.code or "", outcome.message or ""), 1)
@@ -87,7 +143,9 @@ class Sending:
 
     def _fail(self, part: Batch, error: AtomicError) -> None:
         said, judged = said_of(error), verdict(error)
+        self._is_under_way |= judged != "stop"
         if judged == "refused":
+            self._refused_so_far += len(part.positions)
             self._note(part, "failed", said)
             self._refused(said, len(part.positions))
             self._lost = 0
@@ -115,6 +173,8 @@ class Sending:
             self._end = f"of {self._lost} requests in a row it is not known what became of them"
         elif not self._arrived and times >= _TELLING:
             self._end = f"the first {times} were all refused for the same reason: {said.message}"
+        elif self._refused_so_far >= _REFUSED_IN_A_ROW:
+            self._end = f"{self._refused_so_far} in a row were refused, the last one because of: {said.message}"
 
     def _note(self, part: Batch, state: State, said: Complaint) -> None:
         self._outcomes.add(

@@ -11,6 +11,7 @@ from prefect.runtime import task_run
 from prefect.tasks import task
 
 from prefect_atomic.errors import RequestError
+from prefect_atomic.integrations.marketing_cloud.api import check_number
 from prefect_atomic.integrations.marketing_cloud.block import SalesforceMarketingCloud, resolve
 from prefect_atomic.integrations.marketing_cloud.upserting import Mode
 from prefect_atomic.integrations.records import OnError, Outcomes
@@ -82,8 +83,7 @@ def marketing_cloud_read_rows(
         RequestError: There are more rows, or an argument makes no request.
         AtomicError: Marketing Cloud refused, or its answer cannot be read.
     """
-    if limit < 1:
-        raise RequestError("limit: is a whole number from 1.")
+    check_number("limit", limit)
     rows = resolve(marketing_cloud).read_rows(
         data_extension_key, filter=filter, order_by=order_by, page_size=min(limit + 1, 2500)
     )

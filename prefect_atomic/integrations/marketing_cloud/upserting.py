@@ -6,7 +6,7 @@ Sources: postDataExtensionRowsetByKey and updateDataExtensionIDAsync of develope
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from typing import Literal, TypeAlias
 
@@ -14,7 +14,7 @@ from prefect_atomic.errors import RequestError
 from prefect_atomic.integrations.marketing_cloud.api import Api, check_key, check_seconds
 from prefect_atomic.integrations.marketing_cloud.later import follow
 from prefect_atomic.integrations.marketing_cloud.rows import Row, RowShape
-from prefect_atomic.integrations.marketing_cloud.sending import Sending, halves_within
+from prefect_atomic.integrations.marketing_cloud.sending import Given, Sending, halves_within
 from prefect_atomic.integrations.records import Batch, OnError, Outcome, Outcomes, json_batches, settled
 from prefect_atomic.integrations.records.outcomes import check_on_error
 from prefect_atomic.tasks.course import Course
@@ -40,26 +40,26 @@ def upsert(
     check_seconds("wait", wait)
     if mode not in ("auto", "sync", "async"):
         raise RequestError("mode: is 'auto', 'sync' or 'async'.")
-    shape, outcomes = RowShape(keys, api.max_text), Outcomes()
-    is_async, given = _chosen(mode, rows)
+    shape, outcomes, given = RowShape(keys, api.max_text), Outcomes(), Given("rows", rows)
+    is_async, waiting = _chosen(mode, given)
     if is_async:
-        yield from _later(api, key, given, shape, outcomes, wait)
+        sending, batches = _later(api, key, waiting, shape, outcomes, wait)
     else:
-        yield from _at_once(api, key, given, shape, outcomes)
+        sending, batches = _at_once(api, key, waiting, shape, outcomes)
+    yield from sending.run(batches, given)
     return settled(outcomes, what=f"rows for {key}", on_error=on_error)
 
 
-def _chosen(mode: Mode, rows: Iterable[Row]) -> tuple[bool, Iterable[Row]]:
-    if not isinstance(rows, Iterable):
-        raise RequestError("rows: takes a list, or another iterable, of mappings.")
-    if mode != "auto" or isinstance(rows, str | bytes | Mapping):  # those are refused where they are cut into batches
+def _chosen(mode: Mode, rows: Iterator[Row]) -> tuple[bool, Iterator[Row]]:
+    if mode != "auto":
         return mode == "async", rows
-    waiting: Iterator[Row] = iter(rows)
-    first = list(islice(waiting, _FEW + 1))
-    return len(first) > _FEW, chain(first, waiting)
+    first = list(islice(rows, _FEW + 1))
+    return len(first) > _FEW, chain(first, rows)
 
 
-def _at_once(api: Api, key: str, rows: Iterable[Row], shape: RowShape, outcomes: Outcomes) -> Course[None]:
+def _at_once(
+    api: Api, key: str, rows: Iterable[Row], shape: RowShape, outcomes: Outcomes
+) -> tuple[Sending, Iterator[Batch]]:
     def deliver(batch: Batch) -> Course[list[Outcome]]:
         # All rows of a request are written, or none is: 2xx says that all are.
         yield from api.ask(
@@ -80,10 +80,12 @@ def _at_once(api: Api, key: str, rows: Iterable[Row], shape: RowShape, outcomes:
         shape=shape.keyed,
         check=shape.fault,
     )
-    yield from Sending(outcomes, deliver, is_repeated=True, halves=halves_within(*_ARRAY)).run(batches)
+    return Sending(outcomes, deliver, is_repeated=True, halves=halves_within(*_ARRAY)), batches
 
 
-def _later(api: Api, key: str, rows: Iterable[Row], shape: RowShape, outcomes: Outcomes, wait: float) -> Course[None]:
+def _later(
+    api: Api, key: str, rows: Iterable[Row], shape: RowShape, outcomes: Outcomes, wait: float
+) -> tuple[Sending, Iterator[Batch]]:
     def deliver(batch: Batch) -> Course[list[Outcome]]:
         answer = yield from api.ask(
             "PUT",
@@ -96,6 +98,12 @@ def _later(api: Api, key: str, rows: Iterable[Row], shape: RowShape, outcomes: O
         return made
 
     batches = json_batches(
-        rows, outcomes, most=api.async_batch, most_bytes=api.max_bytes, wrap=_ITEMS, check=shape.fault
+        rows,
+        outcomes,
+        most=api.async_batch,
+        most_bytes=api.max_bytes,
+        wrap=_ITEMS,
+        shape=shape.plain,
+        check=shape.fault,
     )
-    yield from Sending(outcomes, deliver, is_repeated=True, halves=halves_within(*_ITEMS)).run(batches)
+    return Sending(outcomes, deliver, is_repeated=True, halves=halves_within(*_ITEMS)), batches

@@ -115,7 +115,8 @@ def _plain(value: object) -> object:
     if isinstance(value, Decimal):
         if not value.is_finite():
             raise TypeError("a Decimal that is no number")
-        return float(value)
+        number = float(value)
+        return number if Decimal(repr(number)) == value else str(value)  # text, rather than rounded in silence
     if isinstance(value, UUID):
         return str(value)
     if isinstance(value, Enum):

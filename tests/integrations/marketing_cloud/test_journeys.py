@@ -1,6 +1,7 @@
 """Contacts into journeys: nobody enters twice, whatever is lost, and who may have entered is told as unknown."""
 
 import json
+import pickle
 from collections import Counter
 
 import pytest
@@ -21,6 +22,10 @@ LOST = pytest.mark.parametrize(
         {"cut": True},
         {"cut": True, "after": True},
         {"status": 200, "body": "<html>", "content_type": "text/html", "after": True},
+        {"status": 200, "body": "no gzip", "headers": {"Content-Encoding": "gzip"}, "after": True},
+        {"status": 302, "headers": {"Location": "/elsewhere"}, "after": True},
+        {"status": 304, "after": True},
+        {"status": 409, "after": True},
     ],
     ids=str,
 )
@@ -157,6 +162,15 @@ def test_members_that_do_not_enter_are_told_and_the_others_enter(marketing_cloud
         ({"count": 3, "notQueuedCount": 2, "members": [{}, {"errorcode": "9", "message": "no"}, {}]}, "ufu"),
         ({"members": [{}, {"message": "queued"}, {}]}, "sss"),
         ({"count": 3}, "uuu"),
+        ({"count": 3, "notQueuedCount": "1", "members": [{}, {}, {}]}, "uuu"),
+        ({"count": 2, "notQueuedCount": 0, "members": [{}, {}, {}]}, "uuu"),
+        ({"count": 2, "notQueuedCount": 1, "members": [{}, {"errorCode": 9}, {}]}, "sfs"),
+        ({"notQueuedCount": 0, "members": [{"errorCode": "0"}, {"errorCode": "None"}, {}]}, "sss"),
+        ({"notQueuedCount": 0, "members": [{"errorCode": 9, "message": "no"}, {}, {}]}, "uss"),
+        ({"notQueuedCount": 1, "members": [{"contactKey": "c-3", "errorCode": 9}, {"contactKey": "c-1"}, {}]}, "uuu"),
+        ({"notQueuedCount": 1, "members": [{"ContactKey": "c-1", "errorCode": 9}, {"ContactKey": "c-2"}, {}]}, "fss"),
+        ({"members": [{"status": "failed"}, {}, {}]}, "fss"),
+        ({"errorcode": 10000, "message": "broken", "members": [{}, {}, {}]}, "uuu"),
         ({}, "uuu"),
     ],
 )
@@ -206,3 +220,54 @@ def test_the_task_is_not_retried_and_needs_a_tenant(marketing_cloud, sandbox):
         marketing_cloud_fire_entry_events.fn(object(), KEY, members(1))
     with pytest.raises(AtomicError):
         marketing_cloud_fire_entry_events.fn(block_for(sandbox, client_secret="wrong"), KEY, members(1))
+
+
+@pytest.mark.parametrize("answer", [{}, {"eventInstanceId": None}, {"errorcode": 10006, "message": "is not active"}])
+def test_an_answer_without_an_entry_is_no_success(tenant, call, answer):
+    tenant.answer = lambda request: as_json(201, **answer)
+    with pytest.raises(RecordsError, match="it is not known whether the contact entered"):
+        call(tenant.block().fire_entry_event, "c-1", KEY)
+    assert len(tenant.asked()) == 1
+
+
+def test_members_that_cannot_be_read_to_their_end_leave_an_outcome_for_each_that_was_read(
+    marketing_cloud, sandbox, call
+):
+    def broken(number):
+        yield from members(*range(number))
+        raise KeyError("the source is gone")
+
+    with pytest.raises(RecordsError, match=r"could not be read any further \(KeyError\) after 150") as error:
+        call(marketing_cloud.fire_entry_events, KEY, broken(150), on_error="return")
+    outcomes = error.value.outcomes
+    assert [outcome.state for outcome in outcomes] == ["succeeded"] * 100 + ["not sent"] * 50
+    assert entered(sandbox) == [f"c-{number}" for number in range(100)]
+    with pytest.raises(KeyError):
+        call(marketing_cloud.fire_entry_events, KEY, broken(50))
+    assert len(entered(sandbox)) == 100
+
+
+def test_arguments_that_make_no_request_are_named(tenant, call):
+    for given in (None, 5, "abc", {"contact_key": "1"}):
+        with pytest.raises(RequestError, match=r"^members: "):
+            call(tenant.block().fire_entry_events, KEY, given)
+    for fire in (("fire_entry_event", "c-1", "\ud800"), ("fire_entry_events", "\ud800", members(1))):
+        with pytest.raises(RequestError, match=r"^event_definition_key: "):
+            call(getattr(tenant.block(), fire[0]), *fire[1:])
+    assert tenant.asked() == []
+
+
+def test_no_secret_that_an_answer_repeats_comes_into_an_outcome(tenant):
+    tenant.token = {"access_token": "t0ken-of-the-tenant"}
+
+    def answer(request):
+        said = f"{request.header('authorization')} s3cret-of-it"
+        return as_json(202, count=1, notQueuedCount=1, members=[{"errorcode": "1", "message": said}])
+
+    tenant.answer = answer
+    [outcome] = tenant.block().fire_entry_events(KEY, members(1), on_error="return")
+    assert outcome.message == "Bearer *** ***"
+    tenant.answer = lambda request: as_json(400, message="s3cret-of-it")
+    with pytest.raises(ResponseError) as error:
+        tenant.block().fire_entry_event("c-1", KEY)
+    assert b"s3cret" not in pickle.dumps(error.value)

@@ -75,6 +75,7 @@ def pages(*contents):
         ([{"count": 4, "items": [item(1)]}, {"count": 4, "items": []}], "although 4 are there"),
         ([{"rows": []}], "was expected"),
         ([{"count": 1, "items": ["x"]}], "a row of keys and values"),
+        ([{"count": 1, "items": [{"eventid": "1"}]}], "a row of keys and values"),
     ],
 )
 def test_a_listing_that_is_not_whole_is_an_error_and_no_shorter_listing(tenant, contents, said):
@@ -89,12 +90,24 @@ def test_a_listing_that_is_not_whole_is_an_error_and_no_shorter_listing(tenant, 
         [{"count": 2, "items": [item(1)]}, {"count": 2, "items": [item(2)]}],
         [{"items": [item(1)], "links": {"next": "/v1/x"}}, {"items": [item(2)], "links": {}}],
         [{"count": 3, "items": [item(1)]}, {"count": 2, "items": [item(2)]}],  # one was deleted meanwhile
+        [{"count": 1, "items": [item(1)], "links": {"next": "/v1/x"}}, {"count": 1, "items": [item(2)]}],  # of the page
     ],
 )
 def test_the_end_is_known_by_the_count_or_by_the_links(tenant, contents):
     tenant.answer = pages(*contents)
 
     assert list(tenant.block().read_rows("Events")) == [{"eventid": "1"}, {"eventid": "2"}]
+
+
+def test_pages_of_equal_rows_are_no_fault(tenant):
+    tenant.answer = pages(*({"count": 3, "page": number, "items": [item(1)]} for number in (1, 2, 3)))
+
+    assert len(list(tenant.block().read_rows("Events", page_size=1))) == 3
+
+
+def test_a_key_that_is_no_text_is_named(tenant):
+    with pytest.raises(RequestError, match=r"^data_extension_key: "):
+        list(tenant.block().read_rows("\ud800"))
 
 
 def test_a_page_that_is_no_json_is_an_error(tenant):
@@ -109,3 +122,6 @@ def test_the_task_refuses_more_rows_than_its_limit(many):
         marketing_cloud_read_rows.fn(many, "Events", limit=129)
     with pytest.raises(RequestError, match="limit"):
         marketing_cloud_read_rows.fn(many, "Events", limit=0)
+    for limit in ("3", 3.5, None, True):
+        with pytest.raises(RequestError, match=r"^limit: is a whole number"):
+            marketing_cloud_read_rows.fn(many, "Events", limit=limit)

@@ -3,10 +3,12 @@
 import json
 import pickle
 from datetime import UTC, datetime
+from decimal import Decimal
+from enum import Enum
 
 import pytest
 
-from prefect_atomic import RecordsError, ResponseError, TransportError
+from prefect_atomic import RecordsError, RequestError, ResponseError, TransportError
 from prefect_atomic.integrations.marketing_cloud.tasks import marketing_cloud_upsert_rows
 from tests.e2e.servers.faulty import Answer
 from tests.integrations.marketing_cloud.conftest import (
@@ -25,6 +27,21 @@ KEYS = ["EventId"]
 BOTH = pytest.mark.parametrize("mode", ["sync", "async"])
 
 
+class Kind(Enum):
+    SHORT = "card-completed"
+    LONG = "x" * 4001
+    NESTED = {"a": 1}  # noqa: RUF012 - members of an enumeration
+
+
+class Odd:
+    """What compares with nothing, like an array of numbers."""
+
+    def __eq__(self, other):
+        raise ValueError("ambiguous")
+
+    __hash__ = None
+
+
 def bad_rows():
     """Rows that cannot be sent, by the reason."""
     return {
@@ -35,6 +52,9 @@ def bad_rows():
         "more than once": row(0, eventid="e-1"),
         "no JSON": row(0, Payload="\ud800"),
         "not a mapping": "a row",
+        "Type: has 4,001": row(0, Type=Kind.LONG),
+        "Type: is a dict": row(0, Type=Kind.NESTED),
+        "(a Odd)": row(0, EventId=Odd()),
     }
 
 
@@ -267,3 +287,60 @@ def test_the_task_takes_a_block_and_is_not_retried_for_a_partial_failure(marketi
     with pytest.raises(RecordsError) as error:
         marketing_cloud_upsert_rows.fn(marketing_cloud, "Events", [{}], keys=KEYS)
     assert not error.value.transient
+
+
+@BOTH
+def test_a_decimal_number_arrives_as_it_is(marketing_cloud, sandbox, mode):
+    rows = [row(1, UserId=Decimal("12345678901234567.89"), Type=Kind.SHORT), row(2, UserId=Decimal("1E+30"))]
+    marketing_cloud.upsert_rows("Events", rows, keys=KEYS, mode=mode)
+
+    assert stored(sandbox)["e-1"]["UserId"] == "12345678901234567.89"
+    assert stored(sandbox)["e-1"]["Type"] == "card-completed"
+
+
+@pytest.mark.parametrize("arrived", [0, 1])
+def test_refusals_without_an_end_are_not_sought_through_for_ever(tenant, arrived):
+    answers = [as_json()] * arrived
+
+    def answer(request):
+        return answers.pop() if answers else as_json(400, message=f"no {len(tenant.asked())}", errorcode=10000)
+
+    tenant.answer = answer
+    outcomes = tenant.block().upsert_rows("E", map(row, range(3000)), keys=KEYS, mode="sync", on_error="return")
+
+    assert (outcomes.succeeded, outcomes.failed, outcomes.not_sent) == (50 * arrived, 1000, 2000 - 50 * arrived)
+    assert len(tenant.asked()) < 2000
+    assert "1000 in a row were refused" in outcomes[2999].message
+
+
+@BOTH
+def test_rows_that_cannot_be_read_to_their_end_leave_an_outcome_for_each_that_was_read(sandbox, call, mode):
+    def broken(number):
+        yield from map(row, range(number))
+        raise KeyError("the source is gone")
+
+    block = block_for(sandbox, async_batch=50)
+    with pytest.raises(RecordsError, match="could not be read any further") as error:
+        call(block.upsert_rows, "Events", broken(70), keys=KEYS, mode=mode)
+    assert (error.value.outcomes.succeeded, error.value.outcomes.not_sent) == (50, 20)
+    assert len(stored(sandbox)) == 50
+
+
+def test_arguments_that_make_no_request_are_named(tenant, call):
+    for given in (None, 5, "abc", {"EventId": "1"}):
+        for mode in ("auto", "sync", "async"):
+            with pytest.raises(RequestError, match=r"^rows: "):
+                call(tenant.block().upsert_rows, "E", given, keys=KEYS, mode=mode)
+    with pytest.raises(RequestError, match=r"^wait: "):
+        call(tenant.block().upsert_rows, "E", [row(1)], keys=KEYS, wait=10**400)
+    with pytest.raises(RequestError, match=r"^data_extension_key: "):
+        call(tenant.block().upsert_rows, "\ud800", [row(1)], keys=KEYS)
+    assert tenant.asked() == []
+
+
+def test_more_results_than_rows_are_not_read_without_an_end(tenant):
+    tenant.answer = accepts({"status": DIRTY}, {"count": 10**9, "items": [OK, OK]})
+    outcomes = tenant.block().upsert_rows("E", [row(1), row(2)], keys=KEYS, mode="async", on_error="return")
+
+    assert outcomes.unknown == 2
+    assert len(tenant.asked()) == 4

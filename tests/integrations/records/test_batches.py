@@ -58,9 +58,15 @@ def test_records_are_read_only_as_they_are_needed() -> None:
 
 def test_dates_and_decimals_are_written_as_iso_8601_and_numbers() -> None:
     """What a database hands out goes in as it is."""
-    record = {"at": datetime(2026, 1, 2, 3, 4, 5, 678900, UTC), "on": date(2026, 1, 2), "sum": Decimal("1.5")}
+    record = {"at": datetime(2026, 1, 2, 3, 4, 5, 678900, UTC), "on": date(2026, 1, 2), "sum": Decimal("1.10")}
     (batch,) = json_batches([record], Outcomes(), most=1, most_bytes=1000)
-    assert json.loads(batch.body) == [{"at": "2026-01-02T03:04:05.678+00:00", "on": "2026-01-02", "sum": 1.5}]
+    assert json.loads(batch.body) == [{"at": "2026-01-02T03:04:05.678+00:00", "on": "2026-01-02", "sum": 1.1}]
+
+
+def test_a_decimal_that_no_float_holds_is_text() -> None:
+    """It is not rounded in silence."""
+    (batch,) = json_batches([{"sum": Decimal("12345678901234567.89")}], Outcomes(), most=1, most_bytes=1000)
+    assert json.loads(batch.body) == [{"sum": "12345678901234567.89"}]
 
 
 @pytest.mark.parametrize(
