@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field
 from prefect_atomic import AtomicError, RequestError, ResponseError, S3Bucket, S3Object, SalesforceData360
 from prefect_atomic.integrations.data_360 import BulkJob, Rejected
 from prefect_atomic.integrations.data_360 import resolve as resolve_data_360
+from prefect_atomic.integrations.data_360.api import check_wait
 from prefect_atomic.integrations.data_360.csv_tables import REJECTED, RecordTable
 from prefect_atomic.integrations.data_360.sources import table_of
 from prefect_atomic.integrations.s3 import resolve
@@ -24,6 +25,8 @@ from prefect_atomic.tasks.variables import recall, remember
 _SUFFIXES = (".csv", ".jsonl", ".ndjson")
 _MOST_FAILURES = 3
 """Jobs of a file that may fail before it is given up."""
+_REFUSED = frozenset({400, 413, 422})
+"""What Data 360 answers to a file that it does not take."""
 
 
 class IngestedFile(BaseModel):
@@ -37,7 +40,7 @@ class IngestedFile(BaseModel):
         loaded: Whether Data 360 has processed all of them.
         rows: How many rows were uploaded.
         rejected: How many were not, as they cannot be sent.
-        failures: How often a job of it failed.
+        failures: How often a job of it failed, or did not take it.
         fault: Why it was given up.
     """
 
@@ -68,11 +71,12 @@ def ingest_data_360_flow(
 
     Files go one after another, those first that were stored first, as a later one may replace records of an earlier
     one: where a file could not be finished, those after it are left to the next run too. A file that cannot be used, or
-    whose job fails three times, is given up, and fails the run once. A row that cannot be sent goes, with its line and
-    the reason, into a rejects file; the others go through.
+    that Data 360 refuses, or fails to process, three times, is given up, and fails the run once. A row that cannot be
+    sent goes, with its line and the reason, into a rejects file; the others go through.
 
-    A file is ingested once; the same key with another content is another file. For each, the folder of the outcomes has
-    a `.json` with what became of it, and a `.rejects.csv` or `.rejects.jsonl` where rows were rejected.
+    A file is ingested once; what is stored anew is another file, even with a content that was there before. For each,
+    the folder of the outcomes has a `.json` with what became of it, and a `.rejects.csv` or `.rejects.jsonl` where rows
+    were rejected.
 
     A run that was killed is taken up by the next one: what was uploaded as a whole is followed to its end, and what was
     not is aborted, and uploaded anew.
@@ -98,11 +102,14 @@ def ingest_data_360_flow(
     store, target = resolve(bucket), resolve_data_360(data_360)
     target.bulk_load(source, object, operation=operation)  # refuses names that are none before they spoil a file
     RecordTable([], fields)
+    check_wait(wait)
     folder = outcomes.strip("/")
     if not folder:
         raise RequestError("outcomes: is empty; the outcomes need a folder of their own, or they would be ingested.")
     about = "\n".join((bucket, data_360, source, object, prefix, folder, operation))
     name = f"atomic-data-360-{hashlib.sha256(about.encode()).hexdigest()[:12]}"
+    if prefix.lstrip("/").startswith(f"{folder}/"):
+        raise RequestError("prefix: is in the folder of the outcomes, of which nothing is ingested.")
     with alone(name) as is_ours:
         if not is_ours:
             get_run_logger().info("Another run is ingesting; it, or the next one, has these files.")
@@ -177,6 +184,11 @@ def ingest_file(
             state.fault = str(error)
             record.save()
             return state
+        except ResponseError as error:
+            if not state.jobs or error.response.status_code not in _REFUSED:
+                raise
+            _fail(f"Data 360 refused it: {error}", record)
+            return state
     for job_id in state.jobs:
         target.close_bulk_job(job_id)
     _conclude(target.follow_bulk_jobs(state.jobs, wait=wait), record)
@@ -207,15 +219,18 @@ def _upload(
     ):
         rejects = _Rejects(cast("BinaryIO", scratch), table.header if is_csv else None)
         load.upload(table, on_rejected=rejects.add)
-        if store.head(file.key).etag != file.etag:
-            load.abort()
-            raise AtomicError("was replaced just now; what it holds by now is another file.", transient=True)
-        if load.rejected:
-            scratch.seek(0)
-            suffix, kind = ("csv", "text/csv") if is_csv else ("jsonl", "application/jsonl")
-            store.upload_from_file_object(
-                cast("BinaryIO", scratch), f"{record.name}.rejects.{suffix}", content_type=kind
-            )
+        try:
+            if store.head(file.key).etag != file.etag:
+                raise AtomicError("was replaced just now; what it holds by now is another file.", transient=True)
+            if load.rejected:
+                scratch.seek(0)
+                suffix, kind = ("csv", "text/csv") if is_csv else ("jsonl", "application/jsonl")
+                store.upload_from_file_object(
+                    cast("BinaryIO", scratch), f"{record.name}.rejects.{suffix}", content_type=kind
+                )
+        except BaseException:
+            load.abort()  # of a file that is gone, there is no next run
+            raise
     state.rows, state.rejected = load.rows, load.rejected
     if load.rejected and not load.rows:
         raise RequestError(f"none of its {load.rejected} rows can be sent; the rejects file says why.")
@@ -256,18 +271,28 @@ def _conclude(jobs: list[BulkJob], record: "_Record") -> None:
     failed = [job for job in jobs if job.is_over and job.state != "JobComplete"]
     if failed:
         told = "; ".join(f"the bulk job {job.id} is {job.state}: {job.reason or 'no reason given'}" for job in failed)
-        state.failures += 1
-        state.jobs, state.uploaded = [], False
-        if state.failures >= _MOST_FAILURES:
-            state.fault = f"{told}; given up after {state.failures} jobs"
-        record.save()
-        if not state.fault:
-            raise AtomicError(f"{told}; it is uploaded once more.", transient=True)
+        _fail(told, record)
     elif not all(job.is_over for job in jobs):
         raise AtomicError("Data 360 is still processing it.", transient=True)
     else:
         state.loaded = True
         record.save()
+
+
+def _fail(told: str, record: "_Record") -> None:
+    """Notes a job that failed, the last one too.
+
+    Raises:
+        AtomicError: It is not the last one.
+    """
+    state = record.state
+    state.failures += 1
+    state.jobs, state.uploaded = [], False
+    if state.failures >= _MOST_FAILURES:
+        state.fault = f"{told}; given up after {state.failures} jobs"
+    record.save()
+    if not state.fault:
+        raise AtomicError(f"{told}; it is uploaded once more.", transient=True)
 
 
 class _Rejects:
@@ -294,8 +319,11 @@ class _Record:
 
     def __init__(self, bucket: S3Bucket, file: S3Object, folder: str, of: str) -> None:
         self._bucket = bucket
-        digest = hashlib.sha256(f"{file.full_key} {file.etag} {of}".encode()).hexdigest()[:12]
-        self.name = f"{folder}/{file.key.rpartition('.')[0][:400]}.{digest}"
+        # With the moment: a content that comes back after another one is to replace that one.
+        which = f"{file.full_key} {file.etag} {file.last_modified.isoformat()} {of}"
+        digest = hashlib.sha256(which.encode()).hexdigest()[:12]
+        short = file.key.rpartition(".")[0].encode()[:400].decode(errors="ignore")  # keys have 1,024 bytes at most
+        self.name = f"{folder}/{short}.{digest}"
         known = f"{self.name}.json"
         self.state = (
             IngestedFile.model_validate_json(bucket.read_path(known))

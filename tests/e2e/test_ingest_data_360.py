@@ -15,6 +15,7 @@ from prefect.variables import Variable
 
 from flows.ingest_data_360 import ingest_data_360_flow
 from prefect_atomic import AtomicError, RequestError, S3Bucket, SalesforceData360, instant_retries
+from prefect_atomic.integrations.data_360.bulk import BulkLoad
 from prefect_atomic.sandbox import Sandbox
 from tests.e2e.atomic_programs import Runner
 from tests.e2e.prefect_server import PrefectServer
@@ -151,6 +152,50 @@ def test_a_file_is_loaded_once_and_its_new_content_is_another_file(bucket: S3Buc
     bucket.write_path("a.csv", (HEADER + rows(1, 3, amount=2)).encode())
     run()
     assert loaded(sandbox)["o-1"]["amount"] == 2
+
+
+def test_a_content_that_comes_back_is_loaded_again(bucket: S3Bucket, sandbox: Sandbox) -> None:
+    for amount in (1, 2, 1):
+        bucket.write_path("a.csv", (HEADER + rows(1, 3, amount=amount)).encode())
+        assert run()[0]["loaded"] == 3
+        assert loaded(sandbox)["o-1"]["amount"] == amount
+
+
+def test_a_file_that_data_360_refuses_is_given_up_and_harms_no_other(bucket: S3Bucket, sandbox: Sandbox) -> None:
+    bucket.write_path("1.csv", (HEADER + rows(1, 1)).encode())
+    sandbox.misbehave(BATCHES, times=3, status=400, body={"message": "no such column"})
+    for _ in range(2):
+        with pytest.raises(AtomicError, match=r"1\.csv: .*no such column.*it is uploaded once more"):
+            run()
+    bucket.write_path("2.csv", (HEADER + rows(2, 2)).encode())
+    with pytest.raises(AtomicError, match=r"1 of 2 files: 1\.csv: .*no such column.*given up after 3 jobs"):
+        run()
+    assert set(loaded(sandbox)) == {"o-2"}
+    assert run() == []
+
+
+def test_a_file_that_is_gone_leaves_no_open_job(
+    bucket: S3Bucket, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket.write_path("a.csv", (HEADER + rows(1, 1)).encode())
+    upload = BulkLoad.upload
+
+    def and_delete(load: BulkLoad, *arguments: Any, **more: Any) -> None:
+        upload(load, *arguments, **more)
+        bucket.delete_object("a.csv")
+
+    monkeypatch.setattr(BulkLoad, "upload", and_delete)
+    with pytest.raises(AtomicError, match=r"a\.csv"):
+        run()
+    assert jobs(sandbox) == [("Aborted", 1)]
+    assert run() == []
+
+
+def test_a_long_name_has_an_outcome(bucket: S3Bucket, sandbox: Sandbox) -> None:
+    name = f"{'ab/' * 200}{'€' * 130}.csv"
+    bucket.write_path(name, (HEADER + rows(1, 1) + "bad\n").encode())
+
+    assert (run()[0]["loaded"], run()) == (1, [])
 
 
 def test_deletes(bucket: S3Bucket, sandbox: Sandbox) -> None:
@@ -296,6 +341,8 @@ def test_two_runs_at_once_load_a_file_once(bucket: S3Bucket, sandbox: Sandbox, p
     ("arguments", "said"),
     [
         ({"outcomes": "/"}, "outcomes: is empty"),
+        ({"prefix": "/outcomes/x"}, "prefix: is in the folder of the outcomes"),
+        ({"wait": -1.0}, "wait: is a number of seconds"),
         ({"source": " "}, "source: is a name"),
         ({"fields": ["a", "a"]}, "fields: the column 'a' is there more than once"),
         ({"data_360": "atomic-salesforce-data-360/nobody"}, "data_360: there is no saved block"),

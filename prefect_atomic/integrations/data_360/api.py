@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeGuard
 from urllib.parse import quote
 
 from prefect_atomic.errors import RequestError, ResponseError
@@ -125,9 +125,32 @@ def check_name(argument: str, value: object, example: str) -> str:
     Raises:
         RequestError: It cannot.
     """
-    if not isinstance(value, str) or not value.strip() or value in (".", "..") or value != value.strip():
+    if not isinstance(value, str) or not _is_text(value) or value in ("", ".", "..") or value != value.strip():
         raise RequestError(f"{argument}: is a name such as {example}, as text, without spaces around it.")
     return value
+
+
+def check_wait(wait: object) -> None:
+    """Refuses what is no time to wait, before anything is sent.
+
+    Raises:
+        RequestError: It is no number of seconds.
+    """
+    if isinstance(wait, bool) or not isinstance(wait, int | float) or not wait >= 0:  # NaN is not, either
+        raise RequestError("wait: is a number of seconds, 0 or more.")
+
+
+def is_id(value: object) -> TypeGuard[str]:
+    """Whether what Data 360 answered can be asked for."""
+    return isinstance(value, str) and value not in ("", ".", "..") and _is_text(value)
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # half of a character
+        return False
+    return True
 
 
 def check_target(source: object, object: object) -> tuple[str, str]:  # noqa: A002 - as Data 360 calls it

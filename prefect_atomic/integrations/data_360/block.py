@@ -14,7 +14,7 @@ from prefect_atomic.credentials.identity_url import IdentityUrl, is_loopback
 from prefect_atomic.credentials.provider import TokenStep
 from prefect_atomic.errors import RequestError
 from prefect_atomic.integrations.data_360 import bulk, query, sources, streaming
-from prefect_atomic.integrations.data_360.api import Api, check_target
+from prefect_atomic.integrations.data_360.api import Api, check_target, check_wait
 from prefect_atomic.integrations.data_360.bulk import BulkIngest, BulkLoad, Rejected
 from prefect_atomic.integrations.data_360.jobs import BulkJob, Jobs, Operation
 from prefect_atomic.integrations.data_360.query import Parameters, QueryApi
@@ -214,6 +214,9 @@ class SalesforceData360(TokenCredential):
             BulkIngestError: A job did not complete, or not within `wait`, or it is not known; has the result.
             AtomicError: Data 360 or the bucket failed before the jobs were closed; nothing was processed.
         """
+        check_wait(wait)  # not after all was uploaded
+        if on_rejected is not None and not callable(on_rejected):
+            raise RequestError("on_rejected: takes a function, which is told each row that cannot be sent.")
         load = self.bulk_load(source, object, operation=operation, on_job=on_job)
         with sources.table_of(records, fields, bucket) as table:
             load.upload(table, on_rejected=on_rejected)
@@ -235,6 +238,8 @@ class SalesforceData360(TokenCredential):
         source, object = check_target(source, object)  # noqa: A001 - as Data 360 calls it
         if operation not in ("upsert", "delete"):
             raise RequestError("operation: is 'upsert' or 'delete'.")
+        if on_job is not None and not callable(on_job):
+            raise RequestError("on_job: takes a function, which is told the id of each job.")
         return BulkLoad(Jobs(self._api()), source, object, operation, on_job=on_job)
 
     def bulk_job(self, job_id: str) -> BulkJob:

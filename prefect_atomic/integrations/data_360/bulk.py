@@ -14,6 +14,7 @@ from typing import BinaryIO, NamedTuple
 from prefect.logging import get_logger
 
 from prefect_atomic.errors import AtomicError, BulkIngestError, RequestError
+from prefect_atomic.integrations.data_360.api import check_name, check_wait
 from prefect_atomic.integrations.data_360.csv_tables import Table
 from prefect_atomic.integrations.data_360.jobs import BulkJob, Jobs, Operation
 from prefect_atomic.transport.retry import sleep
@@ -203,7 +204,15 @@ def follow(jobs: Jobs, ids: Iterable[str], wait: float) -> list[BulkJob]:
         jobs: The tenant's jobs.
         ids: Their ids.
         wait: The longest to wait, in seconds; an outage meanwhile is no reason to stop.
+
+    Raises:
+        RequestError: The arguments are no ids, and no time.
+        AtomicError: A job cannot be looked at.
     """
+    check_wait(wait)
+    if isinstance(ids, str | bytes) or not isinstance(ids, Iterable):
+        raise RequestError("job_ids: takes a list, or another iterable, of the ids of jobs.")
+    ids = [check_name("job_ids", job_id, "the id of a job") for job_id in ids]
     ends = time.monotonic() + wait
     pause = _FIRST_LOOK
     seen: list[BulkJob] = []

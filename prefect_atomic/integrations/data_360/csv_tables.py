@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -26,7 +27,9 @@ _BOM = b"\xef\xbb\xbf"
 _REJECTED_HEADER = ",".join(REJECTED).encode() + b","
 _REJECTED_CELLS = re.compile(rb'\d+,(?:"(?:[^"]|"")*"|[^,"\r\n]*),')
 
-_QUOTED = re.compile(rb'"(?:[^"]|"")*+"')
+_QUOTED = re.compile(rb'"[^"]*(?:""[^"]*)*"')
+_IN_QUOTES = b"\0"
+"""What stands for a value in quotes while a row is looked at: a row with a NUL of its own is refused before."""
 
 
 class Row(NamedTuple):
@@ -131,7 +134,7 @@ class RecordTable:
         self._writer = csv.writer(self._text, lineterminator="\r\n")
         self._first: list[tuple[int, bytes, object]] = []
         self._rest = numbered
-        if fields is not None and not fields:
+        if fields is not None and not checked_fields(fields):
             raise RequestError("fields: is empty; leave it out, or name the columns.")
         if fields is None:
             self._first = [first for first in [next(numbered, None)] if first]
@@ -139,8 +142,7 @@ class RecordTable:
                 if not isinstance(record, Mapping) or not record:
                     raise RequestError(f"{self.place.format(at)}: is no record with fields, and `fields` is not given.")
                 fields = list(record)
-        self.columns = tuple(fields or ())
-        _check_columns(self.columns, "fields")
+        self.columns = checked_fields(fields or ())
         self.header = self._csv(self.columns)
 
     def rows(self) -> Iterator[Row]:
@@ -199,10 +201,15 @@ def _json_lines(file: BinaryIO) -> Iterator[tuple[int, bytes, object]]:
             raise RequestError(f"line {number}: has more than {LARGEST_ROW:,} bytes; is it JSON Lines?")
         if line.strip():
             try:
-                record = json.loads(line.removeprefix(_BOM), parse_constant=_Unreadable)
+                record = json.loads(line.removeprefix(_BOM), parse_constant=_Unreadable, parse_float=_fraction)
             except (ValueError, RecursionError):
                 record = _Unreadable()
             yield number, line, record
+
+
+def _fraction(text: str) -> object:
+    """A number as it is written: a float has fewer digits than a DECIMAL of Data 360."""
+    return text if math.isfinite(float(text)) else _Unreadable()
 
 
 class _Unreadable:
@@ -230,8 +237,21 @@ def _columns(header: bytes) -> tuple[str, ...]:
     return tuple(columns)
 
 
+def checked_fields(fields: object) -> tuple[str, ...]:
+    """The argument `fields` as columns.
+
+    Raises:
+        RequestError: It is no list of names, each once.
+    """
+    if isinstance(fields, str | bytes | Mapping) or not isinstance(fields, Iterable):
+        raise RequestError("fields: is a list of the names of fields, each once.")
+    columns = tuple(fields)
+    _check_columns(columns, "fields")
+    return columns
+
+
 def _check_columns(columns: Sequence[object], where: str) -> None:
-    if isinstance(columns, str) or not all(isinstance(name, str) and name and name == name.strip() for name in columns):
+    if not all(isinstance(name, str) and name and name == name.strip() for name in columns):
         raise RequestError(f"{where}: a column has no name, or one with a space around it.")
     if repeated := [name for name, count in Counter(columns).items() if count > 1]:
         raise RequestError(
@@ -240,7 +260,9 @@ def _check_columns(columns: Sequence[object], where: str) -> None:
 
 
 def _ended(row: bytes) -> bytes:
-    return row if row.endswith(b"\n") else row + b"\r\n"
+    if row.endswith(b"\n") and not row.endswith(b"\r\r\n"):
+        return row
+    return row.rstrip(b"\r\n") + b"\r\n"  # else Data 360 would find a blank line in between
 
 
 def _fault(row: bytes, width: int) -> str | None:
@@ -251,10 +273,12 @@ def _fault(row: bytes, width: int) -> str | None:
             row.decode()
         except UnicodeDecodeError as error:
             return f"is not UTF-8, from its byte {error.start + 1} on"
-    bare = _QUOTED.sub(b'"', row).rstrip(b"\r\n")
+    bare = _QUOTED.sub(_IN_QUOTES, row).rstrip(b"\r\n")
     if b"\n" in bare or b"\r" in bare:
         return "has a line break outside of quotes"
     cells = bare.count(b",") + 1
-    if b'"' in bare and any(b'"' in cell and cell != b'"' for cell in bare.split(b",")):
+    if row.count(b'"') % 2:
+        return "has a quote that is not closed"
+    if b'"' in bare or (_IN_QUOTES in bare and any(len(cell) > 1 for cell in bare.split(b",") if _IN_QUOTES in cell)):
         return "has a quote in the middle of a value; put the whole value in quotes, and double its own"
     return None if cells == width else f"has {cells} cells, and the header has {width}"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Literal
 
 from prefect_atomic.errors import AtomicError, ResponseError
-from prefect_atomic.integrations.data_360.api import INGEST, TARGET_HINT, Api, check_name, object_of
+from prefect_atomic.integrations.data_360.api import INGEST, TARGET_HINT, Api, check_name, is_id, object_of
 
 Operation = Literal["upsert", "delete"]
 
@@ -82,7 +82,7 @@ class Jobs:
 
     def close(self, job_id: str) -> None:
         """Has it processed. Where the answer is lost, a look at the job tells whether it was closed."""
-        self._become(job_id, "UploadComplete", _CLOSED)
+        self._become(check_name("job_id", job_id, "the id of a job"), "UploadComplete", _CLOSED)
 
     def abort(self, job_id: str) -> None:
         """Ends it, with nothing processed."""
@@ -90,7 +90,10 @@ class Jobs:
 
     def _become(self, job_id: str, state: str, reached: frozenset[str]) -> None:
         try:
-            self.api.ask("PATCH", *_JOBS, job_id, json={"state": state}, repeatable=True)
+            answer = self.api.ask("PATCH", *_JOBS, job_id, json={"state": state}, repeatable=True)
+            found = object_of(answer).get("state")
+            if found != state:
+                raise ResponseError(f"{answer.url} was to become {state}, and is {str(found)[:100]}.", response=answer)
         except AtomicError:
             if self.get(job_id).state not in reached:
                 raise
@@ -98,6 +101,6 @@ class Jobs:
 
 def _job(about: Mapping[str, Any]) -> BulkJob:
     job_id, state = about.get("id"), about.get("state")
-    if not isinstance(job_id, str) or not job_id or not isinstance(state, str):
+    if not is_id(job_id) or not isinstance(state, str):
         raise AtomicError("Data 360 answered with a job that has no id, or no state.")
     return BulkJob(job_id, state, str(about.get("object", "")), str(about.get("operation", "")), dict(about))

@@ -9,13 +9,15 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal, TypeAlias
 
 from prefect.logging import get_logger
 
 from prefect_atomic.errors import AtomicError, RequestError, ResponseError
-from prefect_atomic.integrations.data_360.api import Api, object_of
+from prefect_atomic.integrations.data_360.api import Api, check_wait, is_id, object_of
 from prefect_atomic.integrations.data_360.sql_types import Convert, converter, parameters_of
+from prefect_atomic.tasks.aside import aside
 from prefect_atomic.transport import Response, Retry
 from prefect_atomic.transport.retry import sleep
 
@@ -45,6 +47,7 @@ def query(api: Api, sql: str, *, parameters: Parameters | None, version: QueryAp
         raise RequestError("sql: is a statement, as text, and not empty.")
     if version not in ("auto", "v2", "v3"):
         raise RequestError("api: is 'auto', 'v2' or 'v3'.")
+    check_wait(wait)
     if version == "v2" and parameters:
         raise RequestError("parameters: version 2 of the query API has none; take version 3.")
     return _rows(api, {"sql": sql, "transferMode": "ASYNC", **parameters_of(parameters)}, version, wait)
@@ -86,7 +89,7 @@ def _rows_of_v3(api: Api, query_id: str, wait: float) -> Rows:
         is_over = True
     finally:
         if not is_over:
-            _cancel(api, query_id)
+            aside(partial(_cancel, api, query_id))
 
 
 def _row_count(api: Api, query_id: str, wait: float) -> int:
@@ -97,7 +100,7 @@ def _row_count(api: Api, query_id: str, wait: float) -> int:
         response = api.ask("GET", *_V3, query_id, params={"waitTimeMs": _WAIT_MS})
         status = object_of(response)
         state = status.get("completionStatus")
-        if state in _DONE and isinstance(status.get("rowCount"), int):
+        if isinstance(state, str) and state in _DONE and isinstance(status.get("rowCount"), int):
             return int(status["rowCount"])
         if state != "RUNNING_OR_UNSPECIFIED":
             raise ResponseError(f"{response.url} answered that the query is {str(state)[:100]}.", response=response)
@@ -121,6 +124,7 @@ def _rows_of_v2(api: Api, sql: str) -> Rows:
     response = api.ask("POST", *_V2, json={"sql": sql})
     read = 0
     shape: _Shape | None = None
+    following: object = None
     while True:
         page = object_of(response)
         rows = _list_of(page, response)
@@ -128,10 +132,10 @@ def _rows_of_v2(api: Api, sql: str) -> Rows:
             shape = shape or _Shape(page.get("metadata"), response)
             yield from map(shape.named, rows)
             read += len(rows)
-        following = page.get("nextBatchId")
+        before, following = following, page.get("nextBatchId")
         if page.get("done") is True or (page.get("done") is None and not following):
             return
-        if not isinstance(following, str) or not following:
+        if not is_id(following) or following == before:
             raise ResponseError(f"{response.url} answered that there is more, but not where.", response=response)
         try:
             # Asked for again, it would be refused, or skipped.
@@ -177,8 +181,13 @@ def _columns(metadata: object) -> Iterator[tuple[str, object]]:
         yield from ((str(each.get("name")), each.get("type")) for each in metadata if isinstance(each, Mapping))
     elif isinstance(metadata, Mapping):
         described = [(name, each) for name, each in metadata.items() if isinstance(each, Mapping)]
-        described.sort(key=lambda column: column[1].get("placeInOrder", 0))
+        described.sort(key=_place)
         yield from ((name, each.get("type")) for name, each in described)
+
+
+def _place(column: tuple[str, Mapping[str, Any]]) -> int:
+    place = column[1].get("placeInOrder")
+    return place if isinstance(place, int) else 0
 
 
 def _list_of(page: Mapping[str, Any], response: Response) -> list[Any]:
@@ -200,6 +209,6 @@ def _id_of(response: Response) -> str:
         answer = object_of(response)
         inner = answer.get("status")
         status = answer.get("queryId") or (inner.get("queryId") if isinstance(inner, Mapping) else None)
-    if not isinstance(status, str) or not status:
+    if not is_id(status):
         raise ResponseError(f"{response.url} answered without the query's id.", response=response)
     return status

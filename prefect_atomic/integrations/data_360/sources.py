@@ -33,6 +33,8 @@ def table_of(records: Records, fields: Sequence[str] | None, bucket: S3Bucket | 
         AtomicError: The bucket failed.
     """
     if bucket is not None:
+        if not isinstance(bucket, S3Bucket):
+            raise RequestError(f"bucket: is a {type(bucket).__name__}, which is no S3Bucket.")
         if not isinstance(records, str | S3Object):
             raise RequestError("records: with `bucket`, is the key of an object in it.")
         found = bucket.head(records)
@@ -47,6 +49,8 @@ def table_of(records: Records, fields: Sequence[str] | None, bucket: S3Bucket | 
     elif hasattr(records, "read"):
         if hasattr(records, "encoding"):
             raise RequestError("records: is a file of text; open it in binary mode.")
+        if not hasattr(records, "readline") or (hasattr(records, "readable") and not records.readable()):
+            raise RequestError("records: is no file that can be read line by line.")
         yield _read(cast("BinaryIO", records), str(getattr(records, "name", "")), fields)
     else:
         yield RecordTable(records, fields)
@@ -64,8 +68,9 @@ def _read(file: BinaryIO, name: str, fields: Sequence[str] | None) -> Table:
 def _opened(path: str | Path) -> Iterator[BinaryIO]:
     try:
         file = Path(path).expanduser().open("rb")
-    except OSError as error:
-        raise RequestError(f"records: {str(path)!r} cannot be read: {error.strerror}.") from None
+    except (OSError, ValueError, RuntimeError) as error:  # a name with a NUL in it, or a ~ of nobody
+        told = getattr(error, "strerror", None) or error
+        raise RequestError(f"records: {str(path)!r} cannot be read: {told}.") from None
     with file:
         yield file
 

@@ -7,7 +7,7 @@ apex-connectapi-input-query-sql-parameter-item-representatio.html
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Any
@@ -26,16 +26,25 @@ def _as_moment(value: str) -> datetime:
     return datetime.fromisoformat(value.removesuffix(" UTC") + ("Z" if value.endswith(" UTC") else ""))
 
 
+def _as_int(value: Any) -> Any:
+    whole = int(value)
+    return whole if isinstance(value, str) or whole == value else value
+
+
+def _as_date(value: str) -> date:
+    return date.fromisoformat(value) if len(value) <= len("2026-01-31") else datetime.fromisoformat(value).date()
+
+
 def _as_decimal(value: Any) -> Decimal:
     return value if isinstance(value, Decimal) else Decimal(str(value))
 
 
 _CONVERT: Mapping[str, Convert] = {
     **dict.fromkeys(("BOOL", "BOOLEAN"), _as_bool),
-    **dict.fromkeys(("SMALLINT", "INTEGER", "INT", "BIGINT", "OID"), int),
+    **dict.fromkeys(("SMALLINT", "INTEGER", "INT", "BIGINT", "OID"), _as_int),
     **dict.fromkeys(("DOUBLE", "DOUBLE PRECISION", "FLOAT", "REAL"), float),
     **dict.fromkeys(("DECIMAL", "NUMERIC"), _as_decimal),
-    "DATE": lambda value: date.fromisoformat(value[:10]),
+    "DATE": _as_date,
     "TIME": time.fromisoformat,
     **dict.fromkeys(("TIMESTAMP", "TIMESTAMPTZ", "TIMESTAMP WITH TIME ZONE", "TIMESTAMP_TZ", "DATETIME"), _as_moment),
 }
@@ -70,7 +79,8 @@ def parameters_of(parameters: Sequence[Any] | Mapping[str, Any] | None) -> dict[
     if isinstance(parameters, Mapping):
         named = [{"name": str(name), **_parameter(f":{name}", value)} for name, value in parameters.items()]
         return {"paramStyle": "NAMED", "parameters": named}
-    if isinstance(parameters, str | bytes):
+    # A set has no order, and so no first `?`.
+    if isinstance(parameters, str | bytes | Set) or not isinstance(parameters, Iterable):
         raise RequestError("parameters: takes a list of values for `?`, or a mapping of names to values for `:name`.")
     return {
         "paramStyle": "QUESTION_MARK",

@@ -8,14 +8,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeGuard
 
-from prefect_atomic.errors import AtomicError, CredentialError, DestinationError, RequestError, ResponseError
+import httpx
+
+from prefect_atomic.errors import (
+    AtomicError,
+    CredentialError,
+    DestinationError,
+    RecordsError,
+    RequestError,
+    ResponseError,
+)
 from prefect_atomic.integrations.data_360.api import INGEST, Api, check_target, object_of, reason_of
 from prefect_atomic.integrations.data_360.values import moment
 from prefect_atomic.integrations.records import Batch, OnError, Outcome, Outcomes, json_batches, settled
 from prefect_atomic.integrations.records.outcomes import check_on_error
+from prefect_atomic.transport import Proof
 
 MOST_BYTES = 199_999
 """Data 360 documents less than 200 KB, which we take for 200,000 bytes."""
@@ -27,6 +38,9 @@ _REFUSED = frozenset({400, 413, 422})
 
 _TELLING = 20
 """Of so many records, all refused: it is no longer a matter of single ones."""
+
+_REFUSED_IN_A_ROW = 200
+"""Records, whatever requests they were in: each costs two requests or so to be told apart."""
 
 
 def ingest(
@@ -42,9 +56,11 @@ def ingest(
     """Upserts records, or has them validated; see `SalesforceData360.ingest`."""
     source, name = check_target(*target)
     check_on_error(on_error)
-    outcomes, schema = Outcomes(), _Schema(fields)
+    if isinstance(records, str | bytes | Mapping) or not isinstance(records, Iterable):
+        raise RequestError("records: takes a list, or another iterable, of mappings.")
+    outcomes, schema, reading = Outcomes(), _Schema(fields), _Reading(records)
     batches = json_batches(
-        records,
+        reading,
         outcomes,
         most=batch_size,
         most_bytes=MOST_BYTES,
@@ -55,6 +71,7 @@ def ingest(
     path = (*INGEST, "sources", source, name, *(("actions", "test") if is_test else ()))
     _Delivery(api, "POST", path, "data", outcomes, is_test=is_test).run(batches)
     what = "records validated" if is_test else f"records for {name}"
+    reading.check(outcomes, what)
     return settled(outcomes, what=what, on_error=on_error)
 
 
@@ -62,21 +79,85 @@ def delete_records(api: Api, target: tuple[str, str], ids: Iterable[str | int], 
     """Deletes records by their ids; see `SalesforceData360.delete_records`."""
     source, name = check_target(*target)
     check_on_error(on_error)
-    if isinstance(ids, str | bytes | Mapping):
+    if isinstance(ids, str | bytes | Mapping) or not isinstance(ids, Iterable):
         raise RequestError("ids: takes a list, or another iterable, of ids.")
-    outcomes = Outcomes()
-    _Delivery(api, "DELETE", (*INGEST, "sources", source, name), "ids", outcomes).run(_id_batches(ids, outcomes))
-    return settled(outcomes, what=f"ids of {name}, to delete,", on_error=on_error)
+    outcomes, reading = Outcomes(), _Reading(ids)
+    _Delivery(api, "DELETE", (*INGEST, "sources", source, name), "ids", outcomes).run(_id_batches(reading, outcomes))
+    what = f"ids of {name}, to delete,"
+    reading.check(outcomes, what)
+    return settled(outcomes, what=what, on_error=on_error)
+
+
+class _Reading:
+    """Records, up to where their own iterator fails: what was read before is sent, and told."""
+
+    def __init__(self, records: Iterable[Any]) -> None:
+        self._records = iter(records)
+        self._fault: Exception | None = None
+
+    def __iter__(self) -> Iterator[Any]:
+        while True:
+            try:
+                record = next(self._records)
+            except StopIteration:
+                return
+            except Exception as error:  # noqa: BLE001 - told when what was read is sent
+                self._fault = error
+                return
+            yield record
+
+    def check(self, outcomes: Outcomes, what: str) -> None:
+        """Tells that there was more to read.
+
+        Raises:
+            RecordsError: The iterator failed; has the outcomes of what was read before.
+        """
+        if self._fault is None:
+            return
+        raise RecordsError(
+            f"The {what} could not be read beyond the first {len(outcomes)}, for a {type(self._fault).__name__}; "
+            f"{outcomes.succeeded} of these were accepted.",
+            outcomes=outcomes,
+        ) from self._fault
+
+
+class _Counting:
+    """A proof that counts the attempts of a request: after the first one, nobody knows what became of those before."""
+
+    def __init__(self, proof: Proof) -> None:
+        self._proof = proof
+        self.attempts = 0
+
+    def auth(self) -> httpx.Auth:
+        self.attempts += 1
+        return self._proof.auth()
+
+    def may_prove_at(self, url: httpx.URL) -> bool:
+        return self._proof.may_prove_at(url)
+
+    def refuse_destination(self, url: httpx.URL) -> None:
+        self._proof.refuse_destination(url)
+
+    def known_secrets(self) -> Iterable[str]:
+        return self._proof.known_secrets()
 
 
 class _Schema:
     """The fields that every record has to have: those that were given, or those of the first record."""
 
     def __init__(self, fields: Sequence[str] | None) -> None:
-        if fields is not None and (isinstance(fields, str) or not fields or len(set(fields)) != len(fields)):
+        names: tuple[str, ...] = () if fields is None else self._names(fields)
+        self._fields = None if fields is None else frozenset(names)
+        self._blank = dict.fromkeys(names)
+
+    @staticmethod
+    def _names(fields: object) -> tuple[str, ...]:
+        names: tuple[Any, ...] = ()
+        if isinstance(fields, Iterable) and not isinstance(fields, str | bytes | Mapping):
+            names = tuple(fields)
+        if not names or not all(isinstance(name, str) for name in names) or len(set(names)) != len(names):
             raise RequestError("fields: is a list of the schema's fields, each once.")
-        self._fields = None if fields is None else frozenset(fields)
-        self._blank = dict.fromkeys(fields or ())
+        return names
 
     def check(self, record: Mapping[str, Any]) -> str | None:
         names = record.keys()
@@ -150,6 +231,8 @@ class _Delivery:
         self._outcomes = outcomes
         self._is_test = is_test
         self._began = False
+        self._attempts = 0
+        self._in_a_row = 0
         self._end: str | None = None
 
     def run(self, batches: Iterable[Batch]) -> None:
@@ -178,14 +261,28 @@ class _Delivery:
                     code, message = reason_of(error)
                     self._note(part, "failed", code=code, message=message)
                     refused += 1
+                    self._count_refusal()
             else:
                 self._began = True
+                self._in_a_row = 0
                 self._note(part, "succeeded")
         if refused == len(batch.positions) >= _TELLING and not self._is_test:
             self._end = f"all {refused} records of a request were refused, so no more were tried"
 
+    def _count_refusal(self) -> None:
+        self._in_a_row += 1
+        if self._in_a_row >= _REFUSED_IN_A_ROW and not self._is_test:
+            self._end = f"{self._in_a_row} records in a row were refused, so no more were tried"
+
     def _send(self, part: Batch) -> None:
-        response = self._api.ask(self._method, *self._path, content=part.body, repeatable=True)
+        counting = _Counting(self._api.proof)
+        try:
+            self._ask(replace(self._api, proof=counting), part)
+        finally:
+            self._attempts = counting.attempts
+
+    def _ask(self, api: Api, part: Batch) -> None:
+        response = api.ask(self._method, *self._path, content=part.body, repeatable=True)
         if self._is_test and not response.content:
             return
         if object_of(response).get("accepted", self._is_test) is not True:
@@ -194,7 +291,9 @@ class _Delivery:
     def _stop(self, part: Batch, error: AtomicError) -> None:
         """Nothing more is sent: the next requests would fare no better."""
         status = error.response.status_code if isinstance(error, ResponseError) else 0
-        if isinstance(error, CredentialError | DestinationError | RequestError):
+        if self._attempts > 1:
+            state = "unknown"  # an earlier attempt, whose answer was lost, may have got through
+        elif isinstance(error, CredentialError | DestinationError | RequestError):
             state = "not sent"
         elif 400 <= status < 500 and status not in (408, 429):
             state = "failed"

@@ -135,6 +135,9 @@ def data_360_query(
         RequestError: There are more rows, or the arguments make no query.
         AtomicError: Data 360 refused it, or did not answer.
     """
+    given: object = limit
+    if not isinstance(given, int) or isinstance(given, bool) or given < 0:
+        raise RequestError("limit: is a whole number of rows, 0 or more.")
     rows = resolve(data_360).query(sql, parameters=parameters, api=api)
     found = list(islice(rows, limit + 1))
     if len(found) > limit:

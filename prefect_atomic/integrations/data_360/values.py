@@ -7,6 +7,9 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from uuid import UUID
 
+_MOST_DIGITS = 400
+"""Of a Decimal that is written out: Decimal("1e999999999") is a gigabyte."""
+
 
 def moment(value: datetime) -> str:
     """A moment, such as `2026-01-31T09:00:00.000Z`.
@@ -14,9 +17,13 @@ def moment(value: datetime) -> str:
     Raises:
         TypeError: It has no time zone, so that it could be any of 24.
     """
-    if value.tzinfo is None:
+    if value.utcoffset() is None:
         raise TypeError("a datetime without a time zone")
-    return f"{value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
+    try:
+        in_utc = value.astimezone(UTC)
+    except OverflowError:
+        raise TypeError("a datetime that is in no year from 1 to 9999 in UTC") from None
+    return f"{in_utc.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
 
 
 def cell(value: object) -> str:
@@ -37,8 +44,11 @@ def cell(value: object) -> str:
         return moment(value)
     if isinstance(value, date):
         return value.isoformat()
-    if isinstance(value, Decimal) and value.is_finite():
+    if isinstance(value, Decimal) and value.is_finite() and abs(value.adjusted()) <= _MOST_DIGITS:
         return format(value, "f")
     if isinstance(value, int | UUID) or (isinstance(value, float) and math.isfinite(value)):
         return str(value)
-    raise TypeError(f"a {type(value).__name__}" + (" that is no number" if isinstance(value, float | Decimal) else ""))
+    raise TypeError(
+        f"a {type(value).__name__}"
+        + (" that is no number, or too large or small" if isinstance(value, float | Decimal) else "")
+    )

@@ -7,6 +7,8 @@ import io
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from hypothesis import strategies as st
 from prefect_atomic import AtomicError, BulkIngestError, RequestError, ResponseError, SalesforceData360, TransportError
 from prefect_atomic.integrations.data_360 import BulkIngest, Rejected
 from prefect_atomic.integrations.data_360.bulk import BulkLoad
-from prefect_atomic.integrations.data_360.csv_tables import CsvTable, RecordTable
+from prefect_atomic.integrations.data_360.csv_tables import CsvTable, JsonLinesTable, RecordTable
 from prefect_atomic.integrations.data_360.jobs import Jobs
 from prefect_atomic.sandbox import Sandbox
 from tests.e2e.servers.faulty import Answer, CapturedRequest
@@ -309,6 +311,80 @@ def test_polling_outlasts_an_outage(crm: SalesforceData360, sandbox: Sandbox) ->
     assert crm.bulk_ingest(SOURCE, ORDERS, [order(0)]).is_complete
 
 
+@pytest.mark.parametrize("text", ["o-1,1\r\r\n", "o-1,1\r", "o-1,1", "o-1,1\n"])
+def test_a_row_ends_once(text: str) -> None:
+    (row,) = CsvTable(io.BytesIO(b"order_id,amount\n" + text.encode())).rows()
+    assert (row.fault, row.content.rstrip(b"\n")) in ((None, b"o-1,1"), (None, b"o-1,1\r"))
+    assert list(csv.reader(io.StringIO(row.content.decode(), newline=""))) == [["o-1", "1"]]
+
+
+@pytest.mark.parametrize("text", ['o-1,"', 'o-1,"\r\n', '",o-1\n'])
+def test_a_file_that_ends_in_a_quote_is_no_row(text: str) -> None:
+    (row,) = CsvTable(io.BytesIO(b"order_id,amount\n" + text.encode())).rows()
+    assert row.fault
+
+
+@given(st.text(st.sampled_from('",ab\n\r "é'), max_size=9))
+def test_what_passes_is_read_as_one_row_with_all_cells(text: str) -> None:
+    for row in CsvTable(io.BytesIO(b"order_id,amount\n" + text.encode())).rows():
+        if not row.fault:
+            (cells,) = csv.reader(io.StringIO(row.content.decode(), newline=""), strict=True)
+            assert len(cells) == 2
+
+
+def test_fractions_of_json_keep_their_digits() -> None:
+    lines = b'{"a": 12345678901234567890.123, "b": 0.10}\n{"a": 1e999, "b": 1}\n'
+    first, second = JsonLinesTable(io.BytesIO(lines)).rows()
+    assert first.content == b"12345678901234567890.123,0.10\r\n"
+    assert "a: is a something that is no JSON" in str(second.fault)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=1))), "a datetime that is in no year"),
+        (Decimal("1e999999999"), "a Decimal that is no number, or too large"),
+    ],
+)
+def test_a_value_that_cannot_be_written_is_a_fault_of_its_row(value: Any, said: str) -> None:
+    (row,) = RecordTable([{"a": value}]).rows()
+    assert said in str(row.fault)
+
+
+@pytest.mark.parametrize("fields", ["abc", 5, b"abc", {"a": 1}])
+def test_fields_that_are_no_list_are_refused(fields: Any) -> None:
+    with pytest.raises(RequestError, match=r"^fields: is a list"):
+        RecordTable([], fields)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"wait": "10"}, "wait: is a number"),
+        ({"wait": None}, "wait: is a number"),
+        ({"wait": float("nan")}, "wait: is a number"),
+        ({"on_job": 5}, "on_job: takes a function"),
+        ({"on_rejected": 5}, "on_rejected: takes a function"),
+        ({"records": "a\0.csv"}, "records: .* cannot be read: embedded null byte"),
+        ({"records": "a.csv", "bucket": "slug"}, "bucket: is a str"),
+    ],
+)
+def test_bad_arguments_are_told_before_anything_is_sent(tenant: Tenant, arguments: dict[str, Any], said: str) -> None:
+    with pytest.raises(RequestError, match=said):
+        tenant.block().bulk_ingest(SOURCE, ORDERS, **{"records": [order(1)], **arguments})
+    assert not tenant.server.requests
+
+
+def test_ids_of_jobs_that_are_none_are_told(tenant: Tenant) -> None:
+    block = tenant.block()
+    for ids in ("job-1", 5, [5]):
+        with pytest.raises(RequestError, match=r"^job_ids: "):
+            block.follow_bulk_jobs(ids)  # type: ignore[arg-type]
+    with pytest.raises(RequestError, match=r"^job_id: "):
+        block.close_bulk_job(5)  # type: ignore[arg-type]
+    assert not tenant.server.requests
+
+
 def test_a_long_text_in_quotes_is_no_fault() -> None:
     row = b'"' + b"x" * 200_000 + b'","a ""b"", c",""\r\n'
 
@@ -373,6 +449,31 @@ before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 result = crm.bulk_ingest("prefect_connector", "orders_1c2d3e4f", orders(int(sys.argv[4])))
 print(result.rows, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
+
+
+@pytest.mark.parametrize("body", ["<html>Sign in</html>", {"state": "Open"}])
+def test_a_job_that_did_not_become_what_was_asked_is_told(crm: SalesforceData360, sandbox: Sandbox, body: Any) -> None:
+    sandbox.misbehave(JOB, method="PATCH", body=body)
+    with pytest.raises(BulkIngestError, match=r"what became of the bulk jobs .* is not known") as failure:
+        crm.bulk_ingest(SOURCE, ORDERS, [order(1)], wait=0)
+    with pytest.raises(AtomicError):
+        crm.abort_bulk_job(failure.value.result.jobs[0].id)
+    assert states(sandbox) == ["Open"]
+
+
+@pytest.mark.parametrize("body", ["", {"id": "x"}])
+def test_a_job_that_became_what_was_asked_may_say_so_later(crm: SalesforceData360, sandbox: Sandbox, body: Any) -> None:
+    sandbox.misbehave(JOB, method="PATCH", body=body, after=True)
+
+    assert crm.bulk_ingest(SOURCE, ORDERS, [order(1)]).is_complete
+
+
+@pytest.mark.parametrize("job_id", ["..", "\ud800", 5])
+def test_an_id_that_cannot_be_asked_for_is_no_job(tenant: Tenant, job_id: Any) -> None:
+    tenant.answer = lambda request: as_json(201, id=job_id, state="Open")
+    with pytest.raises(AtomicError, match="a job that has no id"):
+        tenant.block().bulk_ingest(SOURCE, ORDERS, [order(1)])
+    assert len(tenant.asked()) == 1
 
 
 def test_a_hundred_thousand_rows_take_no_memory_to_speak_of(sandbox: Sandbox) -> None:

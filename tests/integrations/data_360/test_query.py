@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import threading
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 import pytest
 
 from prefect_atomic import AtomicError, RequestError, ResponseError, SalesforceData360, TransportError
+from prefect_atomic.integrations.data_360.api import Api
 from prefect_atomic.integrations.data_360.sql_types import converter
 from prefect_atomic.sandbox import Sandbox
 from tests.e2e.servers.faulty import Answer, CapturedRequest
@@ -66,6 +69,10 @@ def test_a_parameter_that_cannot_be_sent_is_told(crm: SalesforceData360, value: 
         ({"sql": "SELECT 1", "api": "v4"}, "api: is 'auto'"),
         ({"sql": "SELECT 1", "api": "v2", "parameters": [1]}, "parameters: version 2 of the query API has none"),
         ({"sql": "SELECT 1", "parameters": "1"}, "parameters: takes a list"),
+        ({"sql": "SELECT 1", "parameters": 1}, "parameters: takes a list"),
+        ({"sql": "SELECT 1", "parameters": {1, 2}}, "parameters: takes a list"),
+        ({"sql": "SELECT 1", "wait": "1"}, "wait: is a number of seconds"),
+        ({"sql": "SELECT 1", "wait": float("nan")}, "wait: is a number of seconds"),
     ],
 )
 def test_what_is_no_query_is_refused_before_anything_is_sent(
@@ -109,6 +116,53 @@ def test_rows_are_read_as_they_are_needed_and_closing_early_cancels(crm: Salesfo
     assert sandbox.calls()[f"GET {V3_ROWS}"] == 1
     rows.close()
     assert sandbox.calls()[f"DELETE {V3_ONE}"] == 1
+
+
+def test_a_query_that_nobody_reads_is_cancelled_in_another_thread(
+    crm: SalesforceData360, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The garbage collector closes it wherever it likes, also where a lock is held that a request waits for."""
+    asked: list[str] = []
+    ask = Api.ask
+
+    def noted(api: Api, method: str, *path: str, **more: Any) -> Any:
+        asked.append(f"{method} {threading.current_thread().name}")
+        return ask(api, method, *path, **more)
+
+    monkeypatch.setattr(Api, "ask", noted)
+    sandbox.set_data_360(chunk_rows=100)
+    rows = crm.query("SELECT n FROM numbers(1000)")
+    next(rows)
+    del rows
+    gc.collect()
+
+    assert asked[-1] == "DELETE prefect-atomic-aside"
+    assert sandbox.calls()[f"DELETE {V3_ONE}"] == 1
+
+
+@pytest.mark.parametrize("query_id", ["..", "\ud800", 5])
+def test_an_id_that_cannot_be_asked_for_is_no_query(tenant: Tenant, query_id: Any) -> None:
+    tenant.answer = lambda request: as_json(queryId=query_id)
+    with pytest.raises(ResponseError, match="without the query's id"):
+        list(tenant.block().query("SELECT 1"))
+    assert len(tenant.asked()) == 1
+
+
+@pytest.mark.parametrize("state", [["x"], {}, None, "FAILED"])
+def test_a_state_that_nobody_knows_ends_the_query(tenant: Tenant, state: Any) -> None:
+    def answer(request: CapturedRequest) -> Answer:
+        return as_json(queryId="q/1", completionStatus=state, rowCount=1)
+
+    tenant.answer = answer
+    with pytest.raises(ResponseError, match="answered that the query is "):
+        list(tenant.block().query("SELECT 1"))
+
+
+def test_version_2_that_goes_round_in_circles_ends(tenant: Tenant) -> None:
+    tenant.answer = lambda request: as_json(data=[[1]], metadata=COLUMNS[:1], done=False, nextBatchId="again")
+    with pytest.raises(ResponseError, match="there is more, but not where"):
+        list(tenant.block().query("SELECT 1", api="v2"))
+    assert len(tenant.asked()) == 2
 
 
 def test_a_query_that_was_read_to_its_end_is_not_cancelled(crm: SalesforceData360, sandbox: Sandbox) -> None:
@@ -190,6 +244,7 @@ COLUMNS = [{"name": "a", "type": "Integer"}, {"name": "b", "type": "Varchar"}]
         {"columns": COLUMNS},
         COLUMNS,
         {"b": {"type": "VARCHAR", "placeInOrder": 1}, "a": {"type": "INTEGER", "placeInOrder": 0}},
+        {"a": {"type": "INTEGER", "placeInOrder": None}, "b": {"type": "VARCHAR", "placeInOrder": 1}},
     ],
 )
 def test_answers_are_understood_in_each_form_that_is_known(tenant: Tenant, header: str, metadata: Any) -> None:
@@ -226,6 +281,8 @@ def test_answers_that_cannot_be_read_end_the_query_and_cancel_it(tenant: Tenant,
         ("Date", "2026-01-31", date(2026, 1, 31)),
         ("DATE", "2026-01-31T00:00:00.000Z", date(2026, 1, 31)),
         ("DATE", "12026-01-31", "12026-01-31"),
+        ("DATE", "0044-03-15 BC", "0044-03-15 BC"),
+        ("INTEGER", Decimal("1.5"), Decimal("1.5")),
         ("Time", "10:11:12", time(10, 11, 12)),
         ("Numeric(38,18)", "0.100000000000000001", Decimal("0.100000000000000001")),
         ("Double", Decimal("0.5"), 0.5),

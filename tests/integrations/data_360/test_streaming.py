@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
@@ -93,6 +93,18 @@ def test_records_that_are_all_bad_do_not_cost_two_requests_each(crm: SalesforceD
     assert sandbox.calls()[f"POST {ORDERS_PATH}"] < 500
 
 
+@pytest.mark.parametrize(("batch_size", "padding"), [(5000, 0), (200, 30_000)])
+def test_large_or_small_requests_of_bad_records_do_not_cost_thousands(
+    sandbox: Sandbox, batch_size: int, padding: int
+) -> None:
+    records = (order(number, amount="many", order_id="x" * padding) for number in range(600))
+    outcomes = block_for(sandbox, batch_size=batch_size).ingest(SOURCE, ORDERS, records, on_error="return")
+
+    assert (outcomes.failed, outcomes.not_sent) == (200, 400)
+    assert "200 records in a row were refused" in str(outcomes[599].message)
+    assert sandbox.calls()[f"POST {ORDERS_PATH}"] < 500
+
+
 def test_fields_fill_in_what_a_record_lacks_and_tell_what_it_has_too_much(
     crm: SalesforceData360, sandbox: Sandbox
 ) -> None:
@@ -137,6 +149,8 @@ def test_a_moment_without_a_time_zone_is_told(crm: SalesforceData360) -> None:
     naive = datetime(2026, 1, 31, tzinfo=UTC).replace(tzinfo=None)
     with pytest.raises(RecordsError, match="a datetime without a time zone"):
         crm.ingest(SOURCE, ORDERS, [order(0, placed_at=naive)])
+    with pytest.raises(RecordsError, match="a datetime that is in no year"):
+        crm.ingest(SOURCE, ORDERS, [order(0, placed_at=datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=1))))])
 
 
 @pytest.mark.parametrize(
@@ -152,7 +166,7 @@ def test_an_unknown_connector_or_object_stops_at_once(
     assert refusal.value.response.status_code == 404
 
 
-@pytest.mark.parametrize("name", ["", " ", "..", 5, None, "a\n"])
+@pytest.mark.parametrize("name", ["", " ", "..", 5, None, "a\n", "\ud800"])
 def test_names_that_are_none_are_refused_before_anything_is_sent(tenant: Tenant, name: Any) -> None:
     for source, given in ((name, ORDERS), (SOURCE, name)):
         with pytest.raises(RequestError, match=r"^(source|object): is a name such as"):
@@ -206,6 +220,47 @@ def test_a_refusal_in_the_middle_keeps_what_arrived(sandbox: Sandbox) -> None:
     with pytest.raises(RecordsError) as refusal:
         block_for(sandbox, batch_size=1).ingest(SOURCE, ORDERS, [order(0), order(1), order(2)])
     assert [each.state for each in refusal.value.outcomes] == ["succeeded", "failed", "not sent"]
+
+
+@pytest.mark.parametrize("began", [True, False])
+def test_what_may_have_arrived_before_a_refusal_is_unknown(sandbox: Sandbox, began: bool) -> None:
+    if began:
+        sandbox.misbehave(ORDERS_PATH, times=1, delay=0.001)
+    sandbox.misbehave(ORDERS_PATH, times=1, cut=True, after=True)
+    sandbox.misbehave(ORDERS_PATH, status=403, body={"message": "no longer"})
+    records = [order(number) for number in range(3)][0 if began else 1 :]
+    outcomes = block_for(sandbox, batch_size=1).ingest(SOURCE, ORDERS, records, on_error="return")
+
+    assert [each.state for each in outcomes] == [*(["succeeded"] if began else []), "unknown", "not sent"]
+    assert set(orders(sandbox)) == {f"o-{number}" for number in range(0 if began else 1, 2)}
+
+
+def test_what_may_have_arrived_before_the_token_ended_is_unknown(sandbox: Sandbox) -> None:
+    sandbox.misbehave(ORDERS_PATH, times=1, cut=True, after=True)
+    sandbox.misbehave(ORDERS_PATH, times=1, status=401)
+    sandbox.misbehave("/services/oauth2/token", times=1, delay=0.001)
+    sandbox.misbehave("/services/oauth2/token", status=400, body={"error": "invalid_client"})
+    outcomes = block_for(sandbox).ingest(SOURCE, ORDERS, [order(0)], on_error="return")
+
+    assert [each.state for each in outcomes] == ["unknown"]
+    assert set(orders(sandbox)) == {"o-0"}
+
+
+@pytest.mark.parametrize("on_error", ["raise", "return"])
+def test_what_was_read_before_the_records_failed_is_sent_and_told(
+    crm: SalesforceData360, sandbox: Sandbox, on_error: Any
+) -> None:
+    def failing(made: Callable[[int], Any]) -> Iterator[Any]:
+        yield from map(made, range(450))
+        raise OSError("the disk is gone")
+
+    with pytest.raises(RecordsError, match=r"beyond the first 450, for a OSError; 450 of these") as failure:
+        crm.ingest(SOURCE, ORDERS, failing(order), on_error=on_error)
+    assert (failure.value.outcomes.succeeded, len(orders(sandbox))) == (450, 450)
+    assert isinstance(failure.value.__cause__, OSError)
+    with pytest.raises(RecordsError, match=r"beyond the first 450"):
+        crm.delete_records(SOURCE, ORDERS, failing("o-{}".format), on_error=on_error)
+    assert not orders(sandbox)
 
 
 def test_a_token_that_ends_in_the_middle_is_renewed_with_both_steps(crm: SalesforceData360, sandbox: Sandbox) -> None:
@@ -270,6 +325,13 @@ def test_what_is_no_list_of_ids_or_records_is_refused(crm: SalesforceData360) ->
         crm.ingest(SOURCE, ORDERS, order(1))  # type: ignore[arg-type]
     with pytest.raises(RequestError, match="fields: is a list"):
         crm.ingest(SOURCE, ORDERS, [order(1)], fields=["a", "a"])
+    for fields in (5, [["a"]], [], "ab", b"ab"):
+        with pytest.raises(RequestError, match="fields: is a list"):
+            crm.ingest(SOURCE, ORDERS, [order(1)], fields=fields)  # type: ignore[arg-type]
+    with pytest.raises(RequestError, match="ids: takes a list"):
+        crm.delete_records(SOURCE, ORDERS, 5)  # type: ignore[arg-type]
+    with pytest.raises(RequestError, match="records: takes a list"):
+        crm.ingest(SOURCE, ORDERS, 5)  # type: ignore[arg-type]
     with pytest.raises(RequestError, match="on_error: is"):
         crm.ingest(SOURCE, ORDERS, [order(1)], on_error="ignore")  # type: ignore[arg-type]
 

@@ -65,6 +65,12 @@ def test_a_query_of_more_rows_than_its_limit_is_an_error_and_cancelled(sandbox: 
     assert len(data_360_query.fn(block, "SELECT n FROM numbers(10)", limit=10)) == 10
 
 
+@pytest.mark.parametrize("limit", [-1, "10", None, 1.5])
+def test_a_limit_that_is_none_is_told(sandbox: Sandbox, limit: Any) -> None:
+    with pytest.raises(RequestError, match=r"^limit: is a whole number"):
+        data_360_query.fn(block_for(sandbox), "SELECT 1", limit=limit)
+
+
 @pytest.mark.parametrize("slug", ["no slug", "atomic-salesforce-data-360/nobody", "atomic-basic-auth/nobody"])
 def test_a_slug_of_nothing_is_told(slug: str) -> None:
     with pytest.raises(RequestError, match=r"^data_360: "):
