@@ -35,7 +35,7 @@ from prefect_atomic.integrations.atomic import (
     Invocation,
     InvocationOutcome,
 )
-from prefect_atomic.integrations.data_360 import BulkIngest, SalesforceData360
+from prefect_atomic.integrations.data_360 import SalesforceData360
 from prefect_atomic.integrations.marketing_cloud import SalesforceMarketingCloud
 from prefect_atomic.integrations.records import Outcome, Outcomes
 from prefect_atomic.integrations.s3 import S3Bucket, S3Object
@@ -87,7 +87,6 @@ __all__ = [
     "AtomicError",
     "AtomicWebhook",
     "BasicAuth",
-    "BulkIngest",
     "BulkIngestError",
     "Credential",
     "CredentialCheck",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from prefect_atomic.integrations.atomic import InvocationOutcome
-    from prefect_atomic.integrations.data_360 import BulkIngest
+    from prefect_atomic.integrations.data_360.bulk import BulkIngest
     from prefect_atomic.integrations.records import Outcomes
     from prefect_atomic.transport.response import Response
 

@@ -16,7 +16,6 @@ PUBLIC = [
     "AtomicError",
     "AtomicWebhook",
     "BasicAuth",
-    "BulkIngest",
     "BulkIngestError",
     "Credential",
     "CredentialCheck",

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
@@ -46,12 +47,20 @@ class Runner:
         self._process.wait(30)
         self._process.stdout.close()
 
-    def run(self, flow: str, *, kill_after: float | None = None, **parameters: Any) -> str:
+    def run(
+        self,
+        flow: str,
+        *,
+        kill_after: float | None = None,
+        kill_when: Callable[[], bool] | None = None,
+        **parameters: Any,
+    ) -> str:
         """What a run came to: `completed`, `failed: ...`, or `killed` where it was before its end.
 
         Args:
             flow: `export`, `import`, `ingest` or `sync`.
             kill_after: Seconds after which it is killed with SIGKILL.
+            kill_when: Says that it has come to where it is to be killed.
             parameters: The flow's.
         """
         assert self._process is not None
@@ -60,6 +69,11 @@ class Runner:
         self._process.stdin.write(json.dumps({"flow": flow, **parameters}).encode() + b"\n")
         self._process.stdin.flush()
         child = int(self._process.stdout.readline())
+        if kill_when is not None:
+            ends = time.monotonic() + 60.0
+            while not kill_when() and time.monotonic() < ends:
+                time.sleep(0.05)
+            kill_after = 0.5  # a request that came in just now is processed
         if kill_after is not None:
             time.sleep(kill_after)
             os.kill(child, signal.SIGKILL)  # its parent has not waited for it: the id is still that of the child

@@ -299,7 +299,7 @@ def test_a_run_that_is_killed_at_any_point_loses_nothing(
     bucket.write_path("b.csv", (HEADER + rows(40, 60, amount=2)).encode())
     sandbox.misbehave(path, method=method, times=1, hang=True, after=after)
     with Runner(prefect_server) as runner:
-        assert runner.run("ingest", kill_after=4.0, **TO) == "killed"
+        assert runner.run("ingest", kill_when=lambda: f"{method} {path}" in sandbox.calls(), **TO) == "killed"
         reached = sandbox.calls().get(f"{method} {path}", 0)
         states = [each for each in bucket.list_objects("outcomes/") if each.key.endswith(".json")]
         assert not any(json.loads(bucket.read_path(each))["loaded"] for each in states)

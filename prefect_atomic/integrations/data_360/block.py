@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import httpx
 from pydantic import AfterValidator, Field
@@ -13,16 +13,18 @@ from prefect_atomic.credentials.base import AllowedHosts, CacheSeconds, Printabl
 from prefect_atomic.credentials.identity_url import IdentityUrl, is_loopback
 from prefect_atomic.credentials.provider import TokenStep
 from prefect_atomic.errors import RequestError
-from prefect_atomic.integrations.data_360 import bulk, query, sources, streaming
 from prefect_atomic.integrations.data_360.api import Api, check_target, check_wait
-from prefect_atomic.integrations.data_360.bulk import BulkIngest, BulkLoad, Rejected
-from prefect_atomic.integrations.data_360.jobs import BulkJob, Jobs, Operation
-from prefect_atomic.integrations.data_360.query import Parameters, QueryApi
 from prefect_atomic.integrations.records import OnError, Outcomes
-from prefect_atomic.integrations.s3 import S3Bucket
 from prefect_atomic.tasks.saved import Saved
 from prefect_atomic.tokens import Token, served_until
 from prefect_atomic.transport.redaction import redact_url
+
+if TYPE_CHECKING:  # loaded by the methods that need them: most who import the package need none
+    from prefect_atomic.integrations.data_360.bulk import BulkIngest, BulkLoad, Rejected
+    from prefect_atomic.integrations.data_360.jobs import BulkJob, Jobs, Operation
+    from prefect_atomic.integrations.data_360.query import Parameters, QueryApi
+    from prefect_atomic.integrations.data_360.sources import Records
+    from prefect_atomic.integrations.s3 import S3Bucket
 
 _MY_DOMAINS = (".my.salesforce.com", ".my.salesforce.mil", ".my.sfcrmproducts.cn")
 
@@ -118,6 +120,8 @@ class SalesforceData360(TokenCredential):
             RequestError: The arguments are no names and records; nothing was sent.
             AtomicError: None was accepted, as none can be: the token, a scope, the connector or the object is at fault.
         """
+        from prefect_atomic.integrations.data_360 import streaming
+
         return streaming.ingest(
             self._api(), (source, object), records, fields=fields, batch_size=self.batch_size, on_error=on_error
         )
@@ -135,6 +139,8 @@ class SalesforceData360(TokenCredential):
 
         Arguments, outcomes and errors are those of `ingest`.
         """
+        from prefect_atomic.integrations.data_360 import streaming
+
         return streaming.ingest(
             self._api(),
             (source, object),
@@ -170,6 +176,8 @@ class SalesforceData360(TokenCredential):
             RecordsError: Some were not surely accepted; has the outcomes.
             AtomicError: None was, as none can be.
         """
+        from prefect_atomic.integrations.data_360 import streaming
+
         return streaming.delete_records(self._api(), (source, object), ids, on_error=on_error)
 
     # Bulk jobs
@@ -178,7 +186,7 @@ class SalesforceData360(TokenCredential):
         self,
         source: str,
         object: str,  # noqa: A002 - as Data 360 calls it
-        records: sources.Records,
+        records: Records,
         *,
         operation: Operation = "upsert",
         fields: Sequence[str] | None = None,
@@ -214,13 +222,15 @@ class SalesforceData360(TokenCredential):
             BulkIngestError: A job did not complete, or not within `wait`, or it is not known; has the result.
             AtomicError: Data 360 or the bucket failed before the jobs were closed; nothing was processed.
         """
+        from prefect_atomic.integrations.data_360 import bulk, sources
+
         check_wait(wait)  # not after all was uploaded
         if on_rejected is not None and not callable(on_rejected):
             raise RequestError("on_rejected: takes a function, which is told each row that cannot be sent.")
         load = self.bulk_load(source, object, operation=operation, on_job=on_job)
         with sources.table_of(records, fields, bucket) as table:
             load.upload(table, on_rejected=on_rejected)
-        return bulk.finish(load, Jobs(self._api()), wait)
+        return bulk.finish(load, self._jobs(), wait)
 
     def bulk_load(
         self,
@@ -240,23 +250,27 @@ class SalesforceData360(TokenCredential):
             raise RequestError("operation: is 'upsert' or 'delete'.")
         if on_job is not None and not callable(on_job):
             raise RequestError("on_job: takes a function, which is told the id of each job.")
-        return BulkLoad(Jobs(self._api()), source, object, operation, on_job=on_job)
+        from prefect_atomic.integrations.data_360.bulk import BulkLoad
+
+        return BulkLoad(self._jobs(), source, object, operation, on_job=on_job)
 
     def bulk_job(self, job_id: str) -> BulkJob:
         """What became of a bulk job."""
-        return Jobs(self._api()).get(job_id)
+        return self._jobs().get(job_id)
 
     def abort_bulk_job(self, job_id: str) -> None:
         """Ends a bulk job that is not processed yet; what was uploaded to it is not processed."""
-        Jobs(self._api()).abort(job_id)
+        self._jobs().abort(job_id)
 
     def close_bulk_job(self, job_id: str) -> None:
         """Has what was uploaded to a bulk job processed; one that is closed already is left alone."""
-        Jobs(self._api()).close(job_id)
+        self._jobs().close(job_id)
 
     def follow_bulk_jobs(self, job_ids: Iterable[str], *, wait: float = 3600.0) -> list[BulkJob]:
         """Looks at closed bulk jobs until all are over, or `wait` seconds are; returns them as they were seen last."""
-        return bulk.follow(Jobs(self._api()), job_ids, wait)
+        from prefect_atomic.integrations.data_360 import bulk
+
+        return bulk.follow(self._jobs(), job_ids, wait)
 
     # Queries
 
@@ -285,6 +299,8 @@ class SalesforceData360(TokenCredential):
             RequestError: The arguments make no query.
             AtomicError: Data 360 refused it, or did not answer; while iterating.
         """
+        from prefect_atomic.integrations.data_360 import query
+
         return query.query(self._api(), sql, parameters=parameters, version=api, wait=wait)
 
     # The tenant
@@ -312,6 +328,11 @@ class SalesforceData360(TokenCredential):
 
     def _api(self) -> Api:
         return Api(self, self.base_url)
+
+    def _jobs(self) -> Jobs:
+        from prefect_atomic.integrations.data_360.jobs import Jobs
+
+        return Jobs(self._api())
 
     def _mint(self) -> Token:
         deadline, issued_at = provider.deadline(), now()

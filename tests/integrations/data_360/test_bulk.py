@@ -17,8 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefect_atomic import AtomicError, BulkIngestError, RequestError, ResponseError, SalesforceData360, TransportError
-from prefect_atomic.integrations.data_360 import BulkIngest, Rejected
-from prefect_atomic.integrations.data_360.bulk import BulkLoad
+from prefect_atomic.integrations.data_360.bulk import BulkIngest, BulkLoad, Rejected
 from prefect_atomic.integrations.data_360.csv_tables import CsvTable, JsonLinesTable, RecordTable
 from prefect_atomic.integrations.data_360.jobs import Jobs
 from prefect_atomic.sandbox import Sandbox

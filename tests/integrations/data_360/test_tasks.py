@@ -14,7 +14,7 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from prefect.testing.utilities import prefect_test_harness
 
 from prefect_atomic import BulkIngestError, Outcomes, RequestError
-from prefect_atomic.integrations.data_360 import BulkIngest
+from prefect_atomic.integrations.data_360.bulk import BulkIngest
 from prefect_atomic.integrations.data_360.tasks import (
     data_360_bulk_ingest,
     data_360_delete_records,
