@@ -19,12 +19,12 @@ from prefect_atomic.integrations.atomic import cards, invocation, starting, user
 from prefect_atomic.integrations.atomic.analytics import Source, Spans
 from prefect_atomic.integrations.atomic.analytics_hour import AnalyticsHour, Format
 from prefect_atomic.integrations.atomic.api import Api, check_id
-from prefect_atomic.integrations.atomic.course import aeach, each
 from prefect_atomic.integrations.atomic.invocation import Invocation, InvocationOutcome
 from prefect_atomic.integrations.atomic.operations import check_overrides, operation_of
 from prefect_atomic.integrations.atomic.pages import Listing
 from prefect_atomic.integrations.atomic.webhooks import AtomicWebhook
 from prefect_atomic.tasks.course import Course, arun, run
+from prefect_atomic.tasks.listing import aeach, each
 from prefect_atomic.tokens import Token, served_until
 from prefect_atomic.transport import Outgoing, outgoing
 

@@ -11,7 +11,6 @@ from prefect_atomic.credentials import provider
 from prefect_atomic.credentials.base import AllowedHosts, CacheSeconds, Printable, PrintableSecret, TokenCredential, now
 from prefect_atomic.credentials.provider import TokenStep
 from prefect_atomic.errors import RequestError
-from prefect_atomic.integrations.atomic.course import aeach, each
 from prefect_atomic.integrations.marketing_cloud import journeys, upserting
 from prefect_atomic.integrations.marketing_cloud.api import Api
 from prefect_atomic.integrations.marketing_cloud.journeys import Member
@@ -20,6 +19,7 @@ from prefect_atomic.integrations.marketing_cloud.tenant import AuthUrl, Mid, Sub
 from prefect_atomic.integrations.marketing_cloud.upserting import Mode
 from prefect_atomic.integrations.records import OnError, Outcomes
 from prefect_atomic.tasks.course import arun, run
+from prefect_atomic.tasks.listing import aeach, each
 from prefect_atomic.tasks.saved import Saved
 from prefect_atomic.tokens import Token, served_until
 from prefect_atomic.transport import outgoing

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from prefect_atomic.errors import AtomicError, ResponseError
 from prefect_atomic.integrations.salesforce import usage
-from prefect_atomic.transport import Policy, Response, Retry, Sink, outgoing, send
+from prefect_atomic.transport import MAX_RESPONSE_BYTES, Policy, Response, Retry, Sink, outgoing, send
 from prefect_atomic.transport.logs import hidden_answers
 from prefect_atomic.transport.redaction import scrub
 from prefect_atomic.transport.request import Content
@@ -75,9 +75,8 @@ class Org:
             content=body,
             timeout=self._block.timeout,
         )
-        policy = Policy(retry=retry, repeatable=repeatable, sink=sink)
-        if sink is not None:
-            policy = Policy(retry=retry, repeatable=repeatable, sink=sink, max_response_bytes=_LARGEST_FILE)
+        most = MAX_RESPONSE_BYTES if sink is None else _LARGEST_FILE
+        policy = Policy(retry=retry, repeatable=repeatable, sink=sink, max_response_bytes=most)
         try:
             with hidden_answers():
                 response = send(request, self._block, policy)
