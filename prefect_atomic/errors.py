@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from prefect_atomic.integrations.atomic import InvocationOutcome
     from prefect_atomic.integrations.data_360.bulk import BulkIngest
     from prefect_atomic.integrations.records import Outcomes
@@ -99,6 +101,56 @@ class BulkIngestError(AtomicError):
     def __init__(self, message: str, *, result: BulkIngest) -> None:
         super().__init__(message)
         self.result = result
+
+
+class MarketoError(AtomicError):
+    """Marketo refused a call as a whole. What to do about it is told by the kind; this one is for all others.
+
+    Attributes:
+        code: What Marketo calls it, such as `1003`; where the refusal is HTTP's, its status, such as `HTTP 413`.
+        response: The answer; None where nothing was sent.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str,
+        response: Response | None = None,
+        transient: bool = False,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message, transient=transient, retry_after=retry_after)
+        self.code = code
+        self.response = response
+
+
+class MarketoBusyError(MarketoError):
+    """Marketo asks to come again later, and still did after a while of waiting."""
+
+
+class MarketoQuotaError(MarketoError):
+    """A quota of the day is used up: calls, or bytes to export. Nothing goes before `until`, so nothing is retried.
+
+    Attributes:
+        until: When the quota begins anew, midnight in US Central time.
+    """
+
+    def __init__(self, message: str, *, code: str, until: datetime, response: Response | None = None) -> None:
+        super().__init__(message, code=code, response=response)
+        self.until = until
+
+
+class MarketoTokenError(MarketoError):
+    """Marketo does not accept the token, not even a new one."""
+
+
+class MarketoAccessError(MarketoError):
+    """The API user's role, or the list of IP addresses that may call, does not allow it."""
+
+
+class MarketoInputError(MarketoError):
+    """What was asked for cannot be; says why, as Marketo does."""
 
 
 class StorageError(AtomicError):

@@ -40,6 +40,12 @@ class AtomicSettings(PrefectBaseSettings):
         description="The folder where webhook events wait; by default `atomic/outbox` under PREFECT_HOME.",
     )
 
+    limits_path: Path | None = Field(
+        default=None,
+        description="The folder where processes count their calls to Marketo; by default `atomic/limits` under "
+        "PREFECT_HOME.",
+    )
+
     @field_validator("token_store")
     @classmethod
     def _is_a_store_we_have(cls, store: SecretStr) -> SecretStr:
@@ -47,7 +53,7 @@ class AtomicSettings(PrefectBaseSettings):
             raise ValueError("must be `file` or `memory`")
         return store
 
-    @field_validator("token_store_path", "outbox_path")
+    @field_validator("token_store_path", "outbox_path", "limits_path")
     @classmethod
     def _is_absolute(cls, path: Path | None) -> Path | None:
         return path and path.expanduser().absolute()  # no shell reads a profile, and a process may change its folder
@@ -78,3 +84,8 @@ def token_folder() -> Path:
 def outbox_folder() -> Path:
     """The folder where the events of subscriptions wait that name no outbox of their own."""
     return settings().outbox_path or get_current_settings().home / "atomic" / "outbox"
+
+
+def limits_folder() -> Path:
+    """The folder where the processes of this host count their calls."""
+    return settings().limits_path or get_current_settings().home / "atomic" / "limits"

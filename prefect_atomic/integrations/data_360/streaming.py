@@ -18,13 +18,12 @@ from prefect_atomic.errors import (
     AtomicError,
     CredentialError,
     DestinationError,
-    RecordsError,
     RequestError,
     ResponseError,
 )
 from prefect_atomic.integrations.data_360.api import INGEST, Api, check_target, object_of, reason_of
 from prefect_atomic.integrations.data_360.values import moment
-from prefect_atomic.integrations.records import Batch, OnError, Outcome, Outcomes, json_batches, settled
+from prefect_atomic.integrations.records import Batch, OnError, Outcome, Outcomes, Reading, json_batches, settled
 from prefect_atomic.integrations.records.outcomes import check_on_error
 from prefect_atomic.transport import Proof
 
@@ -58,7 +57,7 @@ def ingest(
     check_on_error(on_error)
     if isinstance(records, str | bytes | Mapping) or not isinstance(records, Iterable):
         raise RequestError("records: takes a list, or another iterable, of mappings.")
-    outcomes, schema, reading = Outcomes(), _Schema(fields), _Reading(records)
+    outcomes, schema, reading = Outcomes(), _Schema(fields), Reading(records)
     batches = json_batches(
         reading,
         outcomes,
@@ -81,44 +80,11 @@ def delete_records(api: Api, target: tuple[str, str], ids: Iterable[str | int], 
     check_on_error(on_error)
     if isinstance(ids, str | bytes | Mapping) or not isinstance(ids, Iterable):
         raise RequestError("ids: takes a list, or another iterable, of ids.")
-    outcomes, reading = Outcomes(), _Reading(ids)
+    outcomes, reading = Outcomes(), Reading(ids, "ids")
     _Delivery(api, "DELETE", (*INGEST, "sources", source, name), "ids", outcomes).run(_id_batches(reading, outcomes))
     what = f"ids of {name}, to delete,"
     reading.check(outcomes, what)
     return settled(outcomes, what=what, on_error=on_error)
-
-
-class _Reading:
-    """Records, up to where their own iterator fails: what was read before is sent, and told."""
-
-    def __init__(self, records: Iterable[Any]) -> None:
-        self._records = iter(records)
-        self._fault: Exception | None = None
-
-    def __iter__(self) -> Iterator[Any]:
-        while True:
-            try:
-                record = next(self._records)
-            except StopIteration:
-                return
-            except Exception as error:  # noqa: BLE001 - told when what was read is sent
-                self._fault = error
-                return
-            yield record
-
-    def check(self, outcomes: Outcomes, what: str) -> None:
-        """Tells that there was more to read.
-
-        Raises:
-            RecordsError: The iterator failed; has the outcomes of what was read before.
-        """
-        if self._fault is None:
-            return
-        raise RecordsError(
-            f"The {what} could not be read beyond the first {len(outcomes)}, for a {type(self._fault).__name__}; "
-            f"{outcomes.succeeded} of these were accepted.",
-            outcomes=outcomes,
-        ) from self._fault
 
 
 class _Counting:

@@ -1,0 +1,245 @@
+"""Calls in a window, at once and in a day, counted over all threads and processes that call the same instance.
+
+The processes of a host count in files that the operating system locks: a process that is killed lets go at once. Hosts
+count together where the Prefect server has global concurrency limits for the instance; see `shared_limits`.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+import struct
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import lru_cache
+from pathlib import Path
+from threading import BoundedSemaphore, Lock
+from typing import TYPE_CHECKING
+
+from prefect.logging import get_logger
+
+from prefect_atomic.errors import MarketoQuotaError
+from prefect_atomic.integrations.marketo.shared_limits import shared_slot
+from prefect_atomic.settings import limits_folder
+from prefect_atomic.transport.retry import sleep
+
+if TYPE_CHECKING:
+    from filelock import FileLock
+
+logger = get_logger("atomic.marketo")
+
+WINDOW = 20.0
+"""Seconds in which an instance takes so many calls."""
+
+_POLLED_EVERY = 0.02
+_DAY = struct.Struct("<qq")
+_MOMENT = struct.Struct("<d")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What an instance takes.
+
+    Attributes:
+        instance: Its host; all that call it share what it takes.
+        per_window: Calls in any 20 seconds.
+        at_once: Calls at the same time.
+        per_day: Calls in a day of US Central time.
+    """
+
+    instance: str
+    per_window: int
+    at_once: int
+    per_day: int
+
+    def permit(self) -> Permit:
+        """A permit for one call, not yet acquired."""
+        return Permit(self)
+
+
+class Permit:
+    """Leave to make one call: `acquire` waits for it, and `release` says that the call is over."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._held = ExitStack()
+
+    def acquire(self) -> None:
+        """Waits until the call may be made. In an event loop, call it in a thread.
+
+        Raises:
+            MarketoQuotaError: The calls of the day are used up; nothing is held.
+        """
+        limits = self._limits
+        try:
+            gate = _gate(limits.instance, limits.at_once)
+            gate.acquire()
+            self._held.callback(gate.release)
+            counters = _counters(limits.instance)
+            self._held.enter_context(counters.slot(limits.at_once))
+            self._held.enter_context(shared_slot(limits.instance))
+            # Last, so that nothing is waited for between the count and the call.
+            self._held.enter_context(counters.call(limits))
+        except BaseException:
+            self.release()
+            raise
+
+    def release(self) -> None:
+        """Ends it; once is enough, and more do no harm."""
+        self._held.close()
+
+
+class _Counters:
+    """The files of an instance.
+
+    Args:
+        folder: Where they are.
+        instance: Whose they are.
+    """
+
+    def __init__(self, folder: Path, instance: str) -> None:
+        self._stem = str(folder / instance)
+
+    @contextmanager
+    def slot(self, most: int) -> Iterator[None]:
+        """Holds one of so many slots."""
+        lock = self._taken(most)
+        while lock is None:
+            sleep(random.uniform(_POLLED_EVERY / 2, 2 * _POLLED_EVERY))  # noqa: S311 - jitter
+            lock = self._taken(most)
+        try:
+            yield
+        finally:
+            lock.release()
+
+    @contextmanager
+    def call(self, limits: Limits) -> Iterator[None]:
+        """Counts a call, and waits until it may be made.
+
+        Its place in the window is free again 20 seconds after its end, by when the other side has surely counted it: so
+        no window of the other side's has more calls, however long a request is on its way.
+        """
+        with self._counted() as file:
+            self._count_in_day(file, limits.per_day)
+            place, starts_at = _free_place(file, limits.per_window)
+            _write(file, place, starts_at + WINDOW)
+        sleep(max(0.0, starts_at - time.time()))
+        try:
+            yield
+        finally:
+            with suppress(OSError), self._counted() as file:
+                _write(file, place, max(_read(file, place), time.time() + WINDOW))
+
+    def _taken(self, most: int) -> FileLock | None:
+        from filelock import FileLock, Timeout  # not before a request is made
+
+        for number in random.sample(range(most), most):
+            # A lock object of its own for each holder: they exclude each other, threads of one process included.
+            lock = FileLock(f"{self._stem}.slot-{number}", mode=0o600, thread_local=False)
+            with suppress(Timeout):
+                lock.acquire(timeout=0)
+                return lock
+        return None
+
+    @contextmanager
+    def _counted(self) -> Iterator[int]:
+        from filelock import FileLock
+
+        with FileLock(f"{self._stem}.lock", mode=0o600, poll_interval=_POLLED_EVERY):
+            file = os.open(f"{self._stem}.calls", os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                yield file
+            finally:
+                os.close(file)
+
+    def _count_in_day(self, file: int, most: int) -> None:
+        today = _central(time.time()).toordinal()
+        content = os.pread(file, _DAY.size, 0)
+        day, count = _DAY.unpack(content) if len(content) == _DAY.size else (today, 0)
+        count = count if day == today else 0
+        if count >= most:
+            until = next_day(time.time())
+            raise MarketoQuotaError(
+                f"calls_per_day: {count:,} calls were made today from here, and no more are to be; it may go on at "
+                f"{until.isoformat()}, midnight in US Central time.",
+                code="calls_per_day",
+                until=until,
+            )
+        os.pwrite(file, _DAY.pack(today, count + 1), 0)
+
+
+def next_day(now: float) -> datetime:
+    """When Marketo counts from zero again: the next midnight in US Central time."""
+    midnight = _central(now).replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
+    return midnight + timedelta(days=1)
+
+
+def _central(now: float) -> datetime:
+    from zoneinfo import ZoneInfo
+
+    return datetime.fromtimestamp(now, ZoneInfo("America/Chicago"))
+
+
+def _free_place(file: int, most: int) -> tuple[int, float]:
+    """Where the window has a place, and from when on."""
+    now = time.time()
+    size = max(0, os.fstat(file).st_size - _DAY.size) // _MOMENT.size
+    # None can be later than that: such a moment was written before the clock went back.
+    free = [moment if (moment := _read(file, place)) <= now + 3 * WINDOW else 0.0 for place in range(max(size, most))]
+    taken = sum(moment > now for moment in free)
+    if taken < most:
+        return free.index(min(free)), now
+    place = sorted(range(len(free)), key=free.__getitem__)[len(free) - most]
+    return place, free[place]
+
+
+def _read(file: int, place: int) -> float:
+    content = os.pread(file, _MOMENT.size, _DAY.size + place * _MOMENT.size)
+    if len(content) < _MOMENT.size:
+        return 0.0
+    (moment,) = _MOMENT.unpack(content)
+    return moment if math.isfinite(moment) else 0.0
+
+
+def _write(file: int, place: int, moment: float) -> None:
+    os.pwrite(file, _MOMENT.pack(moment), _DAY.size + place * _MOMENT.size)
+
+
+_gates: dict[tuple[str, int], BoundedSemaphore] = {}
+_making = Lock()
+
+
+def _gate(instance: str, most: int) -> BoundedSemaphore:
+    """Lets only so many threads of this process look for a slot."""
+    with _making:
+        return _gates.setdefault((instance, most), BoundedSemaphore(most))
+
+
+@lru_cache
+def _counters(instance: str) -> _Counters:
+    folder = limits_folder()
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.chmod(0o700)
+        (folder / f"{instance}.calls").touch(0o600)
+    except OSError as error:
+        logger.warning(
+            "%s cannot be written to (%s), so this process counts its calls to Marketo alone.", folder, error.strerror
+        )
+        folder = Path(tempfile.mkdtemp(prefix="prefect-atomic-limits-"))
+    return _Counters(folder, instance)
+
+
+def _start_anew() -> None:
+    """A lock that another thread holds at a fork would stay locked in the child."""
+    global _making
+    _making = Lock()
+    _gates.clear()
+
+
+os.register_at_fork(after_in_child=_start_anew)
