@@ -18,6 +18,12 @@ from prefect_atomic.errors import (
     CredentialError,
     DestinationError,
     InvocationError,
+    MarketoAccessError,
+    MarketoBusyError,
+    MarketoError,
+    MarketoInputError,
+    MarketoQuotaError,
+    MarketoTokenError,
     OutboxError,
     QuotaError,
     RecordsError,
@@ -37,6 +43,7 @@ from prefect_atomic.integrations.atomic import (
 )
 from prefect_atomic.integrations.data_360 import SalesforceData360
 from prefect_atomic.integrations.marketing_cloud import SalesforceMarketingCloud
+from prefect_atomic.integrations.marketo import Marketo
 from prefect_atomic.integrations.records import Outcome, Outcomes
 from prefect_atomic.integrations.s3 import S3Bucket, S3Object
 from prefect_atomic.integrations.salesforce import ApiUsage, Salesforce
@@ -64,6 +71,21 @@ if _typing.TYPE_CHECKING:
         marketing_cloud_read_rows,
         marketing_cloud_upsert_rows,
     )
+    from prefect_atomic.integrations.marketo.tasks import (
+        marketo_add_activities,
+        marketo_add_to_list,
+        marketo_export_activities,
+        marketo_export_leads,
+        marketo_get_leads,
+        marketo_import_custom_objects,
+        marketo_import_leads,
+        marketo_import_program_members,
+        marketo_remove_from_list,
+        marketo_request_campaign,
+        marketo_schedule_campaign,
+        marketo_sync_custom_objects,
+        marketo_sync_leads,
+    )
     from prefect_atomic.integrations.s3.tasks import s3_copy, s3_delete, s3_download, s3_list, s3_move, s3_upload
     from prefect_atomic.integrations.salesforce.tasks import (
         salesforce_create,
@@ -76,7 +98,7 @@ if _typing.TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_TASKS = ("s3", "salesforce", "marketing_cloud", "data_360")
+_TASKS = ("s3", "salesforce", "marketing_cloud", "marketo", "data_360")
 
 __all__ = [
     "AWSSignedRequest",
@@ -99,6 +121,13 @@ __all__ = [
     "InvocationError",
     "InvocationOutcome",
     "KeyPair",
+    "Marketo",
+    "MarketoAccessError",
+    "MarketoBusyError",
+    "MarketoError",
+    "MarketoInputError",
+    "MarketoQuotaError",
+    "MarketoTokenError",
     "OAuthClientCredentials",
     "OutboxError",
     "Outcome",
@@ -130,6 +159,19 @@ __all__ = [
     "marketing_cloud_fire_entry_events",
     "marketing_cloud_read_rows",
     "marketing_cloud_upsert_rows",
+    "marketo_add_activities",
+    "marketo_add_to_list",
+    "marketo_export_activities",
+    "marketo_export_leads",
+    "marketo_get_leads",
+    "marketo_import_custom_objects",
+    "marketo_import_leads",
+    "marketo_import_program_members",
+    "marketo_remove_from_list",
+    "marketo_request_campaign",
+    "marketo_schedule_campaign",
+    "marketo_sync_custom_objects",
+    "marketo_sync_leads",
     "redeliver",
     "s3_copy",
     "s3_delete",

@@ -28,6 +28,13 @@ PUBLIC = [
     "InvocationError",
     "InvocationOutcome",
     "KeyPair",
+    "Marketo",
+    "MarketoAccessError",
+    "MarketoBusyError",
+    "MarketoError",
+    "MarketoInputError",
+    "MarketoQuotaError",
+    "MarketoTokenError",
     "OAuthClientCredentials",
     "OutboxError",
     "Outcome",
@@ -52,6 +59,19 @@ PUBLIC = [
     "marketing_cloud_fire_entry_events",
     "marketing_cloud_read_rows",
     "marketing_cloud_upsert_rows",
+    "marketo_add_activities",
+    "marketo_add_to_list",
+    "marketo_export_activities",
+    "marketo_export_leads",
+    "marketo_get_leads",
+    "marketo_import_custom_objects",
+    "marketo_import_leads",
+    "marketo_import_program_members",
+    "marketo_remove_from_list",
+    "marketo_request_campaign",
+    "marketo_schedule_campaign",
+    "marketo_sync_custom_objects",
+    "marketo_sync_leads",
     "salesforce_create",
     "salesforce_delete",
     "salesforce_get",
@@ -89,7 +109,7 @@ def test_nothing_else_is_public() -> None:
     """Submodules are importable by their path; whatever else stands in the package is a leftover."""
     loaded = {name for name in vars(prefect_atomic) if not name.startswith("_")}
     modules = {name for name in loaded if f"prefect_atomic.{name}" in sys.modules}
-    systems = ("s3_", "salesforce_", "marketing_cloud_", "data_360_")
+    systems = ("s3_", "salesforce_", "marketing_cloud_", "marketo_", "data_360_")
     late = {name for name in PUBLIC if name.startswith(systems)}  # loaded when they are asked for
     assert loaded - modules == set(PUBLIC) - late
 

@@ -11,6 +11,7 @@ from prefect_atomic.credentials import (
 from prefect_atomic.integrations.atomic import AtomicEnvironment
 from prefect_atomic.integrations.data_360 import SalesforceData360
 from prefect_atomic.integrations.marketing_cloud import SalesforceMarketingCloud
+from prefect_atomic.integrations.marketo import Marketo
 from prefect_atomic.integrations.salesforce import Salesforce
 
 AnyCredential = (
@@ -24,6 +25,7 @@ AnyCredential = (
     | AtomicEnvironment
     | Salesforce
     | SalesforceMarketingCloud
+    | Marketo
 )
 """The type of a block's field, or a flow's parameter, that takes any credential.
 

@@ -63,6 +63,7 @@ class Answer:
         more_result: Whether there is more, where the token is always given.
         warnings: What Marketo warns of.
         response: The answer itself.
+        may_be_second: Whether an attempt before may have done it already.
     """
 
     result: list[dict[str, Any]]
@@ -70,9 +71,10 @@ class Answer:
     more_result: bool
     warnings: tuple[str, ...]
     response: Response
+    may_be_second: bool = False
 
 
-def read(response: Response) -> Answer:
+def read(response: Response, *, may_be_second: bool = False) -> Answer:
     """The answer, if it says yes.
 
     Raises:
@@ -92,6 +94,7 @@ def read(response: Response) -> Answer:
         more_result=found.get("moreResult") is True,
         warnings=tuple(reason.message or reason.code for reason in reasons_in(found, "warnings")),
         response=response,
+        may_be_second=may_be_second,
     )
 
 
@@ -115,15 +118,17 @@ def object_of(response: Response) -> dict[str, Any]:
     )
 
 
-def codes_in(content: bytes) -> frozenset[str]:
-    """The codes of an answer that says no; none of one that says yes, or is no answer of Marketo's."""
+def token_codes_in(content: bytes) -> frozenset[str]:
+    """The codes of an answer that does not accept the token; none of any other."""
+    if not any(code.encode() in content for code in TOKEN):  # spares most answers a second reading
+        return frozenset()
     try:
         found = json.loads(content)
     except (ValueError, RecursionError):
         return frozenset()
     if not isinstance(found, dict) or found.get("success") is not False:
         return frozenset()
-    return frozenset(reason.code for reason in reasons_in(found, "errors"))
+    return TOKEN & {reason.code for reason in reasons_in(found, "errors")}
 
 
 def reasons_in(found: Mapping[str, Any], *names: str) -> list[Reason]:

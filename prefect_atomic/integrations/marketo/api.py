@@ -43,7 +43,7 @@ _TOKENS = 3
 """Attempts with a new token: one that has hardly any life left may end on the way."""
 
 Base = Literal["rest", "bulk"]
-Params = Mapping[str, str | int | bool | None | Sequence[str | int]]
+Params = Mapping[str, str | int | bool | Sequence[str | int] | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,14 +54,12 @@ class Api:
         proof: What proves who calls, and keeps the calls within the limits.
         rest: Where the REST API is, such as `https://123-abc-456.mktorest.com/rest`.
         bulk: Where the bulk API is.
-        partition: Of the leads that are made; None = as Marketo sees fit.
         at_once: The most calls at the same time of one method.
     """
 
     proof: Any
     rest: str
     bulk: str
-    partition: str | None = None
     at_once: int = 1
 
     def call(
@@ -83,7 +81,7 @@ class Api:
             method: The HTTP method.
             path: The parts of the path behind `v1`, each of which may hold any character; `.json` is added.
             base: Which of the two APIs.
-            params: The query; what is None is left out, and of a list each item is a parameter.
+            params: The query; what is None is left out.
             json: The body.
             content: The body, as JSON that is ready to be sent.
             files: The parts of a form, with their name, content and type.
@@ -97,7 +95,7 @@ class Api:
             CredentialError, DestinationError, TransportError: There is no answer.
         """
         url = self._url(base, path)
-        query = [(name, _plain(value)) for name, value in (params or {}).items() if value is not None]
+        query = [(name, _written(value)) for name, value in (params or {}).items() if value is not None]
         repeatable = method in ("GET", "DELETE") if repeatable is None else repeatable
         headers = {"Accept": "application/json"}
         if method == "GET" and json is None and len(url) + len(urlencode(query, doseq=True)) > LONGEST_URI:
@@ -106,17 +104,20 @@ class Api:
             query = []
         elif content is not None:
             headers["Content-Type"] = "application/json"
+        may_be_second = False
         for attempt in range(1, retry.attempts + 1):
             request = outgoing(
                 method, url, params=query, headers=headers, json=json, content=content, files=files, timeout=timeout
             )
             response = self._send(request, Policy(retry=PATIENT, repeatable=repeatable))
             found = object_of(response)
+            may_be_second |= response.attempts > 1
             reasons = [] if found["success"] else reasons_in(found, "errors")
             if attempt == retry.attempts or not self._may_repeat(reasons, attempt, repeatable=repeatable):
                 break
+            may_be_second |= reasons[0].code not in NOT_DONE
             sleep(_wait(retry, attempt, reasons[0].code))
-        return read(response)
+        return read(response, may_be_second=may_be_second)
 
     def download(self, *path: str | int, sink: Sink, first: int = 0, timeout: float = _TIMEOUT) -> Response:
         """Writes a file of the bulk API into a sink.
@@ -196,9 +197,12 @@ def _wait(retry: Retry, attempt: int, code: str) -> float:
     return 1.0 if code in TOKEN else retry.wait(attempt, None)
 
 
-def _plain(value: Any) -> Any:
+def _written(value: Any) -> Any:
+    """As Marketo's pages have it: texts are joined by commas, and ids are parameters of their own."""
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ",".join(value) if all(isinstance(each, str) for each in value) else list(value)
     return value
 
 

@@ -1,4 +1,4 @@
-"""Which instance it is, as people enter it: its Munchkin id, or its two endpoints as Admin > Web Services shows them."""
+"""Which instance it is, as people enter it: its Munchkin id, or two endpoints as Admin > Web Services shows them."""
 
 from __future__ import annotations
 

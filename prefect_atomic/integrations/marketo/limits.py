@@ -235,11 +235,12 @@ def _counters(instance: str) -> _Counters:
     return _Counters(folder, instance)
 
 
-def _start_anew() -> None:
-    """A lock that another thread holds at a fork would stay locked in the child."""
+def forget() -> None:
+    """Begins anew in this process, as after a fork: a lock that another thread held would stay locked in the child."""
     global _making
     _making = Lock()
     _gates.clear()
+    _counters.cache_clear()
 
 
-os.register_at_fork(after_in_child=_start_anew)
+os.register_at_fork(after_in_child=forget)
