@@ -16,9 +16,9 @@ from prefect_atomic import AtomicError, RequestError, ResponseError, S3Bucket, S
 from prefect_atomic.integrations.data_360 import resolve as resolve_data_360
 from prefect_atomic.integrations.data_360.api import check_wait
 from prefect_atomic.integrations.data_360.bulk import Rejected
-from prefect_atomic.integrations.data_360.csv_tables import REJECTED, RecordTable
 from prefect_atomic.integrations.data_360.jobs import BulkJob
 from prefect_atomic.integrations.data_360.sources import table_of
+from prefect_atomic.integrations.records.csv_tables import REJECTED, RecordTable
 from prefect_atomic.integrations.s3 import resolve
 from prefect_atomic.tasks.alone import alone
 from prefect_atomic.tasks.variables import recall, remember

@@ -2,6 +2,7 @@
 
 import secrets
 import string
+import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -93,6 +94,18 @@ class MarketingCloudAccount:
 
 
 @dataclass(frozen=True)
+class MarketoAccount:
+    """A custom service of an instance, for `/marketo/identity/oauth/token`."""
+
+    munchkin_id: str
+    identity_url: str
+    rest_url: str
+    client_id: str
+    client_secret: str = field(repr=False)
+    partition: str
+
+
+@dataclass(frozen=True)
 class AtomicAccount:
     """A client for `/atomic/oauth2/token`, with one of the roles that Atomic's API knows."""
 
@@ -119,6 +132,7 @@ class Accounts:
     salesforce: SalesforceAccount
     data_360: Data360Account
     marketing_cloud: MarketingCloudAccount
+    marketo: MarketoAccount
     atomic: AtomicAccount
     atomic_workbench: AtomicAccount
 
@@ -136,6 +150,7 @@ class Accounts:
             salesforce=SalesforceAccount(**data["salesforce"]),
             data_360=Data360Account(**data["data_360"]),
             marketing_cloud=MarketingCloudAccount(**data["marketing_cloud"]),
+            marketo=MarketoAccount(**data["marketo"]),
             atomic=AtomicAccount(**data["atomic"]),
             atomic_workbench=AtomicAccount(**data["atomic_workbench"]),
         )
@@ -202,9 +217,21 @@ class Accounts:
                 account_id=str(100_000_000 + secrets.randbelow(900_000_000)),
                 scope="data_extensions_read data_extensions_write journeys_execute list_and_subscribers_write",
             ),
+            marketo=MarketoAccount(
+                munchkin_id=f"{secrets.randbelow(1000):03}-{_capitals(3)}-{secrets.randbelow(1000):03}",
+                identity_url=f"{url}/marketo/identity",
+                rest_url=f"{url}/marketo/rest",
+                client_id=str(uuid.uuid4()),
+                client_secret="".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(32)),
+                partition="Default",
+            ),
             atomic=_atomic(url, name, role="events"),
             atomic_workbench=_atomic(url, name, role="workbench"),
         )
+
+
+def _capitals(count: int) -> str:
+    return "".join(secrets.choice(string.ascii_uppercase) for _ in range(count))
 
 
 def _aws(prefix: str, *, session_token: str | None) -> AWSAccount:

@@ -4,6 +4,7 @@ import asyncio
 import traceback
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,11 @@ from prefect_atomic.sandbox.data_360 import Data360
 from prefect_atomic.sandbox.faults import Fault, Faults
 from prefect_atomic.sandbox.google import Google
 from prefect_atomic.sandbox.marketing_cloud import MarketingCloud
+from prefect_atomic.sandbox.marketo import Marketo
 from prefect_atomic.sandbox.salesforce import Salesforce
 from prefect_atomic.sandbox.tokens import Tokens
 from prefect_atomic.sandbox.verify import Verifiers
-from prefect_atomic.sandbox.wire import Answer, Received, Refused, Route
+from prefect_atomic.sandbox.wire import Answer, Received, Refused, Route, Turn
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -39,6 +41,7 @@ class Application:
             "salesforce": Salesforce(accounts.salesforce, accounts.data_360, tokens),
             "data-360": Data360(accounts.data_360, tokens),
             "marketing-cloud": MarketingCloud(accounts.marketing_cloud, tokens),
+            "marketo": Marketo(accounts.marketo, tokens),
         }
         self._calls: Counter[str] = Counter()
         self._faults = Faults()
@@ -63,10 +66,15 @@ class Application:
         received = await _read(scope, receive)
         if received is None:
             return
-        done = _serve(route, received) if fault and fault.after else None
-        if fault and not await _goes_on(fault, scope, receive):
-            return
-        await _answer(fault.answer(received) if fault and fault.answers else done or _serve(route, received), send)
+        with _around(route, received) as turn:
+            done = turn.refusal or (_serve(route, received) if fault and fault.after else None)
+            if fault and not await _goes_on(fault, scope, receive):
+                return
+            if fault and fault.answers:
+                done = fault.answer(received)
+            elif turn.delay:
+                await asyncio.sleep(turn.delay)
+            await _answer(done or _serve(route, received), send)
 
 
 def _by_path(routes: list[Route]) -> dict[str, Route]:
@@ -85,6 +93,10 @@ def _find(routes: dict[str, Route], path: str) -> Route | None:
         if path in routes and routes[path].below:
             return routes[path]
     return None
+
+
+def _around(route: Route | None, received: Received) -> AbstractContextManager[Turn]:
+    return route.around(received) if route and route.around else nullcontext(Turn())
 
 
 def _serve(route: Route | None, received: Received) -> Answer:

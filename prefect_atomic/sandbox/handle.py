@@ -276,6 +276,94 @@ class Sandbox:
         answer: dict[str, Any] = self._ask("GET", "marketing-cloud")
         return answer
 
+    def set_marketo(
+        self,
+        *,
+        generate_leads: int | None = None,
+        generate_activities: int | None = None,
+        token_seconds: int | None = None,
+        session_calls: int | None = None,
+        calls_per_window: int | None = None,
+        window_milliseconds: int | None = None,
+        concurrent_calls: int | None = None,
+        calls_per_day: int | None = None,
+        enforce: bool | None = None,
+        latency_milliseconds: int | None = None,
+        error_every: int | None = None,
+        error_code: str | None = None,
+        error_message: str | None = None,
+        error_path: str | None = None,
+        quota_after: int | None = None,
+        skip_email: str | None = None,
+        fail_field_under: str | None = None,
+        import_polls: int | None = None,
+        most_imports: int | None = None,
+        fail_row_every: int | None = None,
+        warn_row_every: int | None = None,
+        failed_import: str | None = None,
+        export_polls: int | None = None,
+        completed_word: str | None = None,
+        canceled_word: str | None = None,
+        export_bytes_per_day: int | None = None,
+        nul_in_rows: bool | None = None,
+        cr_in_rows: bool | None = None,
+        wrong_checksums: int | None = None,
+        cut_files: int | None = None,
+        range_ignored: bool | None = None,
+    ) -> None:
+        """Sets what Marketo has and how it behaves; what is left out stays as it is.
+
+        Args:
+            generate_leads: makes up so many leads, `user0@example.com` and on, over the 90 days from 2026-08-01 on.
+            generate_activities: makes up so many activities, of these leads and over these days.
+            token_seconds: how long a token lives; 3600 at first.
+            session_calls: a token is refused with 602 after so many calls; 0, as at first, for never.
+            calls_per_window: how many calls a window takes before it answers 606; 100 at first.
+            window_milliseconds: how long a window is; 20,000 at first.
+            concurrent_calls: how many calls are served at the same time before one gets 615; 10 at first.
+            calls_per_day: how many calls there may be before each gets 607; 50,000 at first.
+            enforce: whether these limits are kept, as at first, or calls are only counted.
+            latency_milliseconds: how long each call takes; 0 at first.
+            error_every: each so manieth call is refused; 0, as at first, for none.
+            error_code: with this code; 606 at first.
+            error_message: and with this message.
+            error_path: of the calls whose path has this in it; empty, as at first, for all.
+            quota_after: after so many calls each gets 607, whatever `enforce` is; 0, as at first, for never.
+            skip_email: leads with this in their email are not written; empty, as at first, for all are.
+            fail_field_under: what the reasons stand under, of leads, lists and objects that were skipped: `reasons`,
+                as at first, or `errors`.
+            import_polls: how often the status of an import says that it runs; 1 at first.
+            most_imports: how many imports may be queued or running before the next one gets 1016; 10 at first.
+            fail_row_every: each so manieth row of all imports fails; 0, as at first, for none.
+            warn_row_every: each so manieth row of all imports has a warning; 0, as at first, for none.
+            failed_import: the next import fails with this message.
+            export_polls: how often the status of an export says that it runs; 1 at first.
+            completed_word: "Completed", as at first, or "Complete".
+            canceled_word: "Canceled", as at first, or "Cancelled".
+            export_bytes_per_day: how much exports may be before the next one gets 1029; 500,000,000 at first.
+            nul_in_rows: whether each tenth row of an export has a NUL.
+            cr_in_rows: whether each tenth row of an export has a carriage return.
+            wrong_checksums: so many of the next files have a wrong byte.
+            cut_files: so many of the next files end in their middle.
+            range_ignored: whether a file comes from its start on, whatever part was asked for.
+
+        Raises:
+            SandboxError: if one of them cannot be; then nothing is set.
+        """
+        settings = {name: value for name, value in locals().items() if name != "self"}
+        self._ask("PUT", "marketo", settings)
+
+    def marketo(self) -> dict[str, Any]:
+        """What Marketo has, and how it was called.
+
+        `leads` and `activities` are numbers; `lead_list` is there for up to 1000 leads. `custom_activities` are those
+        that were added, `campaigns` those that were requested; `lists`, `members`, `schedules`, `merges` and
+        `custom_objects`, and the jobs among `imports` and `exports`. `calls` has the `total`, the
+        `most_in_window` and the `most_at_once`, `per_path` and `refused` by code; `tokens_issued` is a number.
+        """
+        answer: dict[str, Any] = self._ask("GET", "marketo")
+        return answer
+
     def set_salesforce(
         self,
         *,

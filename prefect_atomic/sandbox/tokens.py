@@ -7,7 +7,16 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
 
-Kind = Literal["oauth", "google", "salesforce-core", "data-360", "marketing-cloud", "atomic-events", "atomic-workbench"]
+Kind = Literal[
+    "oauth",
+    "google",
+    "salesforce-core",
+    "data-360",
+    "marketing-cloud",
+    "marketo",
+    "atomic-events",
+    "atomic-workbench",
+]
 
 ATOMIC: tuple[Kind, ...] = ("atomic-events", "atomic-workbench")  # one for each role
 

@@ -39,6 +39,7 @@ class Verifiers:
             "salesforce": partial(self._issued, "salesforce-core"),
             "data-360": partial(self._issued, "data-360"),
             "marketing-cloud": partial(self._issued, "marketing-cloud"),
+            "marketo": partial(self._issued, "marketo"),
             "atomic": partial(self._issued, ATOMIC),
         }
         return [

@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -81,6 +82,14 @@ class Refused(Exception):  # noqa: N818 - not an error of the sandbox, but its a
 
 
 @dataclass(frozen=True)
+class Turn:
+    """How the handling of a request goes on: after a delay in seconds; with this answer, if it was refused already."""
+
+    delay: float = 0.0
+    refusal: Answer | None = None
+
+
+@dataclass(frozen=True)
 class Route:
     """A fixed path and who serves it.
 
@@ -91,6 +100,7 @@ class Route:
         about: a line for the index.
         methods: the methods served; None for any.
         below: whether the paths below it are served too.
+        around: entered when a request has arrived, and left when its answer was sent.
     """
 
     path: str
@@ -98,6 +108,7 @@ class Route:
     about: str
     methods: frozenset[str] | None = None
     below: bool = False
+    around: Callable[[Received], AbstractContextManager[Turn]] | None = None
 
     @cached_property
     def pattern(self) -> re.Pattern[str] | None:

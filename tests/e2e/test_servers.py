@@ -33,6 +33,7 @@ from tests.e2e.servers.process import ServerError, ServerProcess, python_program
 if TYPE_CHECKING:
     from tests.e2e.servers.moto import AwsKeys, MotoServer
     from tests.e2e.servers.oidc import OidcClient, OidcServer
+    from tests.e2e.servers.prism import PrismServer
     from tests.e2e.servers.swift import SwiftServer
 
 pytestmark = pytest.mark.e2e
@@ -386,6 +387,91 @@ def test_oidc_refuses_credentials_in_the_query(oidc_server: OidcServer, client: 
     query = {"grant_type": "client_credentials", "client_id": known.id, "client_secret": known.secret}
     assert client.post(oidc_server.token_url, params=query).status_code == 400
     assert client.get(oidc_server.token_url, params=query).status_code == 404
+
+
+# -- Prism ------------------------------------------------------------------------------------------------------
+
+PETS = {
+    "swagger": "2.0",
+    "info": {"title": "Pets", "version": "1"},
+    "paths": {
+        "/pets/{id}": {
+            "post": {
+                "consumes": ["application/json"],
+                "produces": ["application/json"],
+                "parameters": [
+                    {"name": "id", "in": "path", "required": True, "type": "integer"},
+                    {"name": "shop", "in": "query", "required": True, "type": "string"},
+                    {"name": "pet", "in": "body", "required": True, "schema": {"$ref": "#/definitions/Pet"}},
+                ],
+                "responses": {"200": {"description": "OK", "schema": {"$ref": "#/definitions/Pet"}}},
+            }
+        }
+    },
+    "definitions": {
+        "Pet": {"type": "object", "required": ["name"], "properties": {"name": {"type": "string"}}},
+    },
+}
+PET = b'{"name": "Rex"}'
+JSON = [("Content-Type", "application/json")]
+
+
+@pytest.fixture(scope="module")
+def prism_server() -> Iterator[PrismServer]:
+    from tests.e2e.servers.prism import PrismServer, need_prism
+
+    need_prism()
+    with PrismServer(PETS) as server:
+        yield server
+
+
+def test_prism_takes_a_call_that_is_described(prism_server: PrismServer) -> None:
+    verdict = prism_server.judge("POST", "/pets/7?shop=a", JSON, PET)
+    assert (verdict.status, verdict.violations) == (200, [])
+    assert isinstance(json.loads(verdict.body)["name"], str)
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "headers", "body", "status", "where"),
+    [
+        ("POST", "/pets/7?shop=a", JSON, b'{"name": 7}', 422, "request.body.name"),
+        ("POST", "/pets/7?shop=a", JSON, b"{}", 422, "request.body"),
+        ("POST", "/pets/7?shop=a", JSON, None, 422, "request"),
+        ("POST", "/pets/7?shop=a", [("Content-Type", "text/csv")], PET, 415, "request"),
+        ("POST", "/pets/7", JSON, PET, 422, "request.query"),
+        ("POST", "/pets/rex?shop=a", JSON, PET, 422, "request.path.id"),
+        ("POST", "/pet/7?shop=a", JSON, PET, 404, "request"),
+        ("PUT", "/pets/7?shop=a", JSON, PET, 405, "request"),
+    ],
+)
+def test_prism_refuses_a_call_that_is_not_described(
+    prism_server: PrismServer,
+    method: str,
+    target: str,
+    headers: list[tuple[str, str]],
+    body: bytes | None,
+    status: int,
+    where: str,
+) -> None:
+    verdict = prism_server.judge(method, target, headers, body)
+    assert verdict.status == status
+    assert [(each.method, each.path, each.where) for each in verdict.violations] == [
+        (method, target.partition("?")[0], where)
+    ]
+
+
+def test_prism_judges_answers_too_where_it_is_a_proxy(fault_server: FaultServer) -> None:
+    from tests.e2e.servers.prism import PrismServer, need_prism
+
+    need_prism()
+    with PrismServer(PETS, upstream=fault_server.url) as server:
+        fault_server.script([Answer(headers=JSON, body=body) for body in (PET, b'{"name": null}')])
+        verdict = server.judge("POST", "/pets/7?shop=a", JSON, PET)
+        assert (verdict.status, json.loads(verdict.body), verdict.violations) == (200, {"name": "Rex"}, [])
+        verdict = server.judge("POST", "/pets/7?shop=a", JSON, PET)
+        assert (verdict.status, [each.where for each in verdict.violations]) == (500, ["response.body.name"])
+        refused = server.judge("POST", "/pets/7", JSON, PET)
+        assert (refused.status, len(fault_server.requests)) == (422, 2)
 
 
 # -- the fault server -------------------------------------------------------------------------------------------

@@ -15,8 +15,8 @@ from prefect.logging import get_logger
 
 from prefect_atomic.errors import AtomicError, BulkIngestError, RequestError
 from prefect_atomic.integrations.data_360.api import check_name, check_wait
-from prefect_atomic.integrations.data_360.csv_tables import Table
 from prefect_atomic.integrations.data_360.jobs import BulkJob, Jobs, Operation
+from prefect_atomic.integrations.records.csv_tables import Table
 from prefect_atomic.transport.retry import sleep
 
 MOST_BYTES = 150 * 1000 * 1000

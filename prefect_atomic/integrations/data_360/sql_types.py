@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import Any
 
 from prefect_atomic.errors import RequestError
-from prefect_atomic.integrations.data_360.values import cell
+from prefect_atomic.integrations.records.values import cell
 
 Convert = Callable[[Any], Any]
 

@@ -22,9 +22,9 @@ from prefect_atomic.errors import (
     ResponseError,
 )
 from prefect_atomic.integrations.data_360.api import INGEST, Api, check_target, object_of, reason_of
-from prefect_atomic.integrations.data_360.values import moment
 from prefect_atomic.integrations.records import Batch, OnError, Outcome, Outcomes, Reading, json_batches, settled
 from prefect_atomic.integrations.records.outcomes import check_on_error
+from prefect_atomic.integrations.records.values import moment
 from prefect_atomic.transport import Proof
 
 MOST_BYTES = 199_999

@@ -5,6 +5,8 @@ Each of them judges one thing that our own code must get right, and shares no li
 * :mod:`.swift`: OpenStack Swift verifies AWS Signature Version 4 (headers, presigned URLs, body, expiry).
 * :mod:`.moto`: moto verifies signed calls to other AWS services, IAM policies and session tokens.
 * :mod:`.oidc`: oidc-provider, an OpenID certified authorization server, issues and revokes OAuth 2 tokens.
+* :mod:`.prism`: Prism checks calls against the description of an API; :mod:`.judged_marketo` has it judge ours to
+  Marketo, with Adobe's description.
 * :mod:`.faulty`: the exception, our own: a socket that misbehaves as no framework lets a server misbehave.
 
 They come from PyPI and npm only. What is not installed is reported by :func:`missing`.

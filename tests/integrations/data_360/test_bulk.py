@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from prefect_atomic import AtomicError, BulkIngestError, RequestError, ResponseError, SalesforceData360, TransportError
 from prefect_atomic.integrations.data_360.bulk import BulkIngest, BulkLoad, Rejected
-from prefect_atomic.integrations.data_360.csv_tables import CsvTable, JsonLinesTable, RecordTable
 from prefect_atomic.integrations.data_360.jobs import Jobs
+from prefect_atomic.integrations.records.csv_tables import CsvTable, JsonLinesTable, RecordTable
 from prefect_atomic.sandbox import Sandbox
 from tests.e2e.servers.faulty import Answer, CapturedRequest
 from tests.integrations.data_360.conftest import ORDERS, SOURCE, Tenant, as_json, block_for, order, orders

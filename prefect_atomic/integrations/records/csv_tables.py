@@ -15,13 +15,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
 from prefect_atomic.errors import RequestError
-from prefect_atomic.integrations.data_360.values import cell
+from prefect_atomic.integrations.records.values import cell
 
 REJECTED = ("rejected.line", "rejected.reason")
 """The columns that rejects have in front; a file with them can be mended, and loaded again."""
 
 LARGEST_ROW = 10_000_000
-"""Bytes; no field of Data 360 holds nearly as much, so that a longer row is one whose quote was not closed."""
+"""Bytes; no field of the other systems holds nearly as much, so that a longer row is one whose quote was not closed."""
 
 _BOM = b"\xef\xbb\xbf"
 _REJECTED_HEADER = ",".join(REJECTED).encode() + b","
@@ -120,29 +120,38 @@ class RecordTable:
         records: The mappings.
         fields: The columns; none = the fields of the first one. What a record lacks is blank; what else it has is a
             fault.
+        argument: What the columns are given as; messages say it.
     """
 
     place = "records[{}]"
 
-    def __init__(self, records: Iterable[Mapping[str, Any]], fields: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        records: Iterable[Mapping[str, Any]],
+        fields: Sequence[str] | None = None,
+        *,
+        argument: str = "fields",
+    ) -> None:
         if isinstance(records, str | bytes | Mapping) or not isinstance(records, Iterable):
             raise RequestError("records: takes a list, or another iterable, of mappings; or a file.")
-        self._open(((at, b"", record) for at, record in enumerate(records)), fields)
+        self._open(((at, b"", record) for at, record in enumerate(records)), fields, argument)
 
-    def _open(self, numbered: Iterator[tuple[int, bytes, object]], fields: Sequence[str] | None) -> None:
+    def _open(self, numbered: Iterator[tuple[int, bytes, object]], fields: Sequence[str] | None, argument: str) -> None:
         self._text = io.StringIO(newline="")
         self._writer = csv.writer(self._text, lineterminator="\r\n")
         self._first: list[tuple[int, bytes, object]] = []
         self._rest = numbered
-        if fields is not None and not checked_fields(fields):
-            raise RequestError("fields: is empty; leave it out, or name the columns.")
+        if fields is not None and not checked_fields(fields, argument):
+            raise RequestError(f"{argument}: is empty; leave it out, or name the columns.")
         if fields is None:
             self._first = [first for first in [next(numbered, None)] if first]
             for at, _, record in self._first:
                 if not isinstance(record, Mapping) or not record:
-                    raise RequestError(f"{self.place.format(at)}: is no record with fields, and `fields` is not given.")
+                    raise RequestError(
+                        f"{self.place.format(at)}: is no record with fields, and `{argument}` is not given."
+                    )
                 fields = list(record)
-        self.columns = checked_fields(fields or ())
+        self.columns = checked_fields(fields or (), argument)
         self.header = self._csv(self.columns)
 
     def rows(self) -> Iterator[Row]:
@@ -185,8 +194,8 @@ class JsonLinesTable(RecordTable):
 
     place = "line {}"
 
-    def __init__(self, file: BinaryIO, fields: Sequence[str] | None = None) -> None:
-        self._open(_json_lines(file), fields)
+    def __init__(self, file: BinaryIO, fields: Sequence[str] | None = None, *, argument: str = "fields") -> None:
+        self._open(_json_lines(file), fields, argument)
 
 
 class _FaultError(Exception):
@@ -208,7 +217,7 @@ def _json_lines(file: BinaryIO) -> Iterator[tuple[int, bytes, object]]:
 
 
 def _fraction(text: str) -> object:
-    """A number as it is written: a float has fewer digits than a DECIMAL of Data 360."""
+    """A number as it is written: a float has fewer digits than a decimal of another system may have."""
     return text if math.isfinite(float(text)) else _Unreadable()
 
 
@@ -237,16 +246,16 @@ def _columns(header: bytes) -> tuple[str, ...]:
     return tuple(columns)
 
 
-def checked_fields(fields: object) -> tuple[str, ...]:
-    """The argument `fields` as columns.
+def checked_fields(fields: object, argument: str = "fields") -> tuple[str, ...]:
+    """An argument as columns.
 
     Raises:
         RequestError: It is no list of names, each once.
     """
     if isinstance(fields, str | bytes | Mapping) or not isinstance(fields, Iterable):
-        raise RequestError("fields: is a list of the names of fields, each once.")
+        raise RequestError(f"{argument}: is a list of the names of fields, each once.")
     columns = tuple(fields)
-    _check_columns(columns, "fields")
+    _check_columns(columns, argument)
     return columns
 
 
@@ -262,7 +271,7 @@ def _check_columns(columns: Sequence[object], where: str) -> None:
 def _ended(row: bytes) -> bytes:
     if row.endswith(b"\n") and not row.endswith(b"\r\r\n"):
         return row
-    return row.rstrip(b"\r\n") + b"\r\n"  # else Data 360 would find a blank line in between
+    return row.rstrip(b"\r\n") + b"\r\n"  # else the reader would find a blank line in between
 
 
 def _fault(row: bytes, width: int) -> str | None:

@@ -1,4 +1,4 @@
-"""Values as Data 360 writes them: dates as yyyy-MM-dd, moments in UTC, with a Z."""
+"""Values as CSV files and calls have them: dates as yyyy-MM-dd, moments in UTC, with a Z."""
 
 from __future__ import annotations
 

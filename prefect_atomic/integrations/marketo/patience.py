@@ -1,0 +1,46 @@
+"""Looking at a job again and again, with longer and longer waits in between."""
+
+from __future__ import annotations
+
+import math
+
+from prefect_atomic.errors import RequestError
+from prefect_atomic.transport.retry import sleep
+
+
+class Patience:
+    """So many seconds of waiting.
+
+    What was asked to wait counts, not the clock: that is the same when nobody really waits.
+
+    Args:
+        wait: All that there are.
+        first: The first wait.
+        longest: The longest one; each is half as long again as the one before.
+    """
+
+    def __init__(self, wait: float, *, first: float, longest: float) -> None:
+        self._left = wait
+        self._next = first
+        self._longest = longest
+
+    def wait(self) -> bool:
+        """Waits a while; says no, at once, where nothing is left."""
+        if self._left <= 0:
+            return False
+        seconds = min(self._next, self._left)
+        sleep(seconds)
+        self._left -= seconds
+        self._next = min(1.5 * self._next, self._longest)
+        return True
+
+
+def check_wait(wait: object) -> float:
+    """An argument `wait`.
+
+    Raises:
+        RequestError: It is no number of seconds.
+    """
+    if isinstance(wait, int | float) and not isinstance(wait, bool) and 0 <= wait < math.inf:
+        return float(wait)
+    raise RequestError("wait: is a number of seconds, zero or more.")

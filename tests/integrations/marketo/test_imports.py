@@ -1,0 +1,456 @@
+"""Bulk imports: what became of each row is told, whatever Marketo gives back, and a killed call goes on."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from prefect_atomic import (
+    Marketo,
+    MarketoBusyError,
+    MarketoInputError,
+    MarketoQuotaError,
+    RecordsError,
+    RequestError,
+    TransportError,
+)
+from prefect_atomic.integrations.marketo import imports
+from prefect_atomic.integrations.marketo.imports import import_custom_objects, import_leads, import_program_members
+from prefect_atomic.integrations.records import Outcomes
+from prefect_atomic.sandbox import Sandbox
+from tests.e2e.servers.faulty import Answer, CapturedRequest
+from tests.integrations.marketo.conftest import Instance, nobody, says_no, says_yes
+from tests.integrations.marketo.killing import Death, KilledError, Store
+from tests.integrations.marketo.killing import death as death
+
+
+def leads(count: int) -> Iterator[dict[str, Any]]:
+    return ({"email": f"lead-{number}@example.com", "lastName": str(number)} for number in range(count))
+
+
+def emails(sandbox: Sandbox) -> set[str]:
+    return {lead["email"] for lead in sandbox.marketo()["lead_list"]}
+
+
+def states(outcomes: Outcomes) -> list[str]:
+    return [outcome.state for outcome in outcomes]
+
+
+def importing(
+    instance: Instance, failures: bytes | None, *, warnings: bytes | None = None, **about: Any
+) -> list[CapturedRequest]:
+    """An instance that imports what it gets, and gives back what a test says; the files that were uploaded."""
+    uploaded: list[CapturedRequest] = []
+
+    def respond(request: CapturedRequest) -> Answer:
+        if request.method == "POST":
+            uploaded.append(request)
+            return says_yes({"batchId": 1000 + len(uploaded), "status": "Queued"})
+        for name, content in (("failures", failures), ("warnings", warnings)):
+            if request.path.endswith(f"/{name}.json"):
+                assert content is not None, f"nobody was to ask for {name}"
+                return Answer(200, [("Content-Type", "text/csv")], content)
+        return says_yes({"batchId": 1001, "status": "Complete", **about})
+
+    instance.answer = respond
+    return uploaded
+
+
+def content_of(request: CapturedRequest) -> bytes:
+    """The file in a form."""
+    return request.body.split(b"\r\n\r\n", 1)[1].rpartition(b"\r\n--")[0]
+
+
+# What is sent
+
+
+def test_leads_arrive_with_all_that_csv_can_hold(marketo: Marketo, sandbox: Sandbox) -> None:
+    name = 'quote " comma , and\r\nline; ünï'
+    outcomes = import_leads(marketo._api(), [{"email": "a@example.com", "lastName": name, "unsubscribed": True}])
+
+    assert (len(outcomes), outcomes.succeeded) == (1, 1)
+    (lead,) = sandbox.marketo()["lead_list"]
+    assert (lead["lastName"], lead["unsubscribed"]) == (name, True)
+
+
+def test_lookup_field_list_and_partition_are_passed_on(marketo: Marketo, sandbox: Sandbox) -> None:
+    rows = [{"externalId": "x1", "email": "a@example.com"}]
+    import_leads(marketo._api(), rows, lookup_field="externalId", list_id=1001, partition="Europe")
+
+    (lead,) = sandbox.marketo()["lead_list"]
+    assert sandbox.marketo()["lists"]["1001"] == [lead["id"]]
+    assert lead["leadPartitionId"] != 1
+
+
+def test_custom_objects_arrive(marketo: Marketo, sandbox: Sandbox) -> None:
+    rows = [{"vin": f"v{number}", "year": 2000 + number} for number in range(3)]
+    assert import_custom_objects(marketo._api(), "car_c", rows).succeeded == 3
+    assert len(sandbox.marketo()["custom_objects"]["car_c"]) == 3
+
+
+def test_program_members_arrive_with_their_status(marketo: Marketo, sandbox: Sandbox) -> None:
+    assert import_program_members(marketo._api(), 2001, "Registered", leads(3)).succeeded == 3
+    assert list(sandbox.marketo()["members"]["2001"].values()) == ["Registered"] * 3
+
+
+@pytest.mark.parametrize("kind", ["path", "open", "jsonl"])
+def test_files_are_imported_as_they_are(marketo: Marketo, sandbox: Sandbox, tmp_path: Path, kind: str) -> None:
+    path = tmp_path / f"leads.{'jsonl' if kind == 'jsonl' else 'csv'}"
+    if kind == "jsonl":
+        path.write_text('{"email": "a@example.com", "lastName": "Ä, b"}\n\n')
+    else:
+        path.write_bytes('\ufeffemail,lastName\r\na@example.com,"Ä, b"\n\n'.encode())
+    if kind == "open":
+        with path.open("rb") as file:
+            outcomes = import_leads(marketo._api(), file)
+    else:
+        outcomes = import_leads(marketo._api(), path)
+
+    assert states(outcomes) == ["succeeded"]
+    assert sandbox.marketo()["lead_list"][0]["lastName"] == "Ä, b"
+
+
+def test_no_rows_make_no_call(marketo: Marketo, sandbox: Sandbox) -> None:
+    assert len(import_leads(marketo._api(), [], columns=["email"])) == 0
+    assert not sandbox.marketo()["imports"]
+
+
+def test_rows_that_cannot_be_sent_are_told_and_the_others_go(marketo: Marketo, sandbox: Sandbox) -> None:
+    rows = (
+        b'email,lastName\na@example.com,A\n,""\nb@example.com\nc@example.com,C\0\nd@example.com,a"D"\ne@example.com,E\n'
+    )
+    outcomes = import_leads(marketo._api(), io.BytesIO(rows), on_error="return")
+
+    assert states(outcomes) == ["succeeded", *["not sent"] * 4, "succeeded"]
+    told = [str(outcome.message) for outcome in outcomes.failures()]
+    for message, reason in zip(told, ["blank", "has 1 cells", "NUL", "quote"], strict=True):
+        assert reason in message
+    assert told[0].startswith("line 3: ")
+    assert emails(sandbox) == {"a@example.com", "e@example.com"}
+
+
+def test_files_are_cut_below_the_limit_at_rows(
+    marketo: Marketo, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(imports, "MOST_BYTES", 1000)
+    rows = [*leads(200), {"email": "long@example.com", "lastName": "x" * 1000}]
+    outcomes = import_leads(marketo._api(), rows, on_error="return")
+
+    assert (outcomes.succeeded, outcomes.not_sent) == (200, 1)
+    assert len(emails(sandbox)) == 200
+    made = sandbox.marketo()["imports"]
+    assert sum(job["rows"] for job in made) == 200
+    assert all(900 < job["bytes"] <= 1000 for job in made[:-1])
+
+
+def test_the_limit_is_below_ten_million_bytes() -> None:
+    assert imports.MOST_BYTES < 10_000_000
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"list_id": "Newsletter"}, "list_id: "),
+        ({"lookup_field": ""}, "lookup_field: "),
+        ({"wait": "long"}, "wait: "),
+        ({"on_error": "ignore"}, "on_error: "),
+        ({"columns": []}, "columns: "),
+        ({"columns": ["email", "email"]}, "columns: "),
+        ({"state": 7}, "state: "),
+        ({"records": {"email": "a@example.com"}}, "records: "),
+        ({"records": "no/such/file.csv"}, "records: "),
+    ],
+)
+def test_arguments_that_make_no_import_are_refused(
+    marketo: Marketo, sandbox: Sandbox, given: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(RequestError, match=re.escape(message)):
+        import_leads(marketo._api(), **{"records": leads(1), **given})
+    assert not sandbox.marketo()["imports"]
+
+
+def test_a_column_that_marketo_does_not_know_is_its_error(marketo: Marketo, sandbox: Sandbox) -> None:
+    with pytest.raises(MarketoInputError, match="shoeSize"):
+        import_leads(marketo._api(), [{"email": "a@example.com", "shoeSize": 42}], on_error="return")
+    assert not sandbox.marketo()["imports"]
+
+
+def test_records_that_fail_in_the_middle_are_sent_so_far_and_told(marketo: Marketo, sandbox: Sandbox) -> None:
+    def broken() -> Iterator[dict[str, Any]]:
+        yield from leads(5)
+        raise ValueError("the database went away")
+
+    with pytest.raises(RecordsError, match="beyond the first 5") as raised:
+        import_leads(marketo._api(), broken(), on_error="return")
+    assert isinstance(raised.value.__cause__, ValueError)
+    assert raised.value.outcomes.succeeded == len(emails(sandbox)) == 5
+
+
+# What became of each row
+
+
+def test_each_row_that_failed_has_its_reason_and_each_warning_is_told(marketo: Marketo, sandbox: Sandbox) -> None:
+    sandbox.set_marketo(fail_row_every=7, warn_row_every=5)
+    outcomes = import_leads(marketo._api(), leads(100), on_error="return")
+
+    assert {outcome.position for outcome in outcomes.failures()} == set(range(6, 100, 7))
+    assert {outcome.message for outcome in outcomes.failures()} == {"The sandbox was told to fail this row"}
+    warned = {outcome.position for outcome in outcomes if outcome.success and outcome.message}
+    assert warned == set(range(4, 100, 5)) - set(range(6, 100, 7))
+
+
+def test_rows_that_failed_raise_with_all_outcomes(marketo: Marketo, sandbox: Sandbox) -> None:
+    sandbox.set_marketo(fail_row_every=10)
+    with pytest.raises(RecordsError, match="2 of 20 leads to be imported") as raised:
+        import_leads(marketo._api(), leads(20))
+    assert raised.value.outcomes.succeeded == 18
+
+
+def test_rows_are_found_again_though_marketo_writes_them_in_its_own_way(instance: Instance) -> None:
+    rows = [
+        {"email": "a@example.com", "lastName": 'He said "no", twice', "notes": "one\r\ntwo"},
+        {"email": "b@example.com", "lastName": " B ", "notes": ""},
+        {"email": "c@example.com", "lastName": "C", "notes": ""},
+    ]
+    failures = (
+        b'"Row","LASTNAME","email","notes","Import Failure Reason"\n'
+        b'"2","B","b@example.com","","1003: is bad"\n'
+        b'"1","He said ""no"", twice","a@example.com","one\ntwo","is worse"\n'
+    )
+    importing(instance, failures, numOfRowsFailed=2, numOfRowsWithWarning=0)
+    outcomes = import_leads(instance.block()._api(), rows, on_error="return")
+
+    assert [(outcome.state, outcome.message) for outcome in outcomes] == [
+        ("failed", "is worse"),
+        ("failed", "1003: is bad"),
+        ("succeeded", None),
+    ]
+
+
+def test_rows_that_are_the_same_get_their_reasons_in_order(instance: Instance) -> None:
+    rows = [{"email": email} for email in ("a@example.com", "b@example.com", "a@example.com", "a@example.com")]
+    failures = b"email,Import Failure Reason\na@example.com,first\na@example.com,second\n"
+    importing(instance, failures, numOfRowsFailed=2, numOfRowsWithWarning=0)
+    outcomes = import_leads(instance.block()._api(), rows, on_error="return")
+
+    assert [(outcome.state, outcome.message) for outcome in outcomes] == [
+        ("failed", "first"),
+        ("succeeded", None),
+        ("failed", "second"),
+        ("succeeded", None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("failures", "count"),
+    [
+        (b"email,Import Failure Reason\na@example.com,bad\nsomebody@else.com,bad\n", 2),
+        (b"email,Import Failure Reason\na@example.com,bad\n", 2),
+        (b"Address,Import Failure Reason\na@example.com,bad\n", 1),
+        (b"", 1),
+    ],
+)
+def test_no_row_is_called_a_success_if_a_failure_fits_to_none(instance: Instance, failures: bytes, count: int) -> None:
+    importing(instance, failures, numOfRowsFailed=count, numOfRowsWithWarning=0)
+    outcomes = import_leads(
+        instance.block()._api(), [{"email": "a@example.com"}, {"email": "b@example.com"}], on_error="return"
+    )
+
+    assert outcomes.succeeded == 0
+    assert outcomes[1].state == "unknown"
+    assert f"{count} rows of its file failed" in str(outcomes[1].message)
+
+
+def test_what_did_not_fail_is_not_asked_for(instance: Instance) -> None:
+    uploaded = importing(instance, None, numOfRowsFailed=0, numOfRowsWithWarning=0)
+    assert import_leads(instance.block()._api(), leads(3)).succeeded == 3
+    assert content_of(uploaded[0]).startswith(b"email,lastName\r\nlead-0@example.com,0\r\n")
+
+
+def test_what_marketo_does_not_count_is_asked_for(instance: Instance) -> None:
+    importing(instance, b"email,Import Failure Reason\n", warnings=b"")
+    assert import_leads(instance.block()._api(), leads(3)).succeeded == 3
+
+
+def test_results_that_cannot_be_had_leave_the_rows_in_doubt(instance: Instance) -> None:
+    importing(instance, b"", numOfRowsFailed=1)
+    inner = instance.answer
+    instance.answer = lambda request: (
+        says_no("610", "Requested resource not found") if request.path.endswith("/failures.json") else inner(request)
+    )
+    outcomes = import_leads(instance.block()._api(), leads(3), on_error="return")
+
+    assert states(outcomes) == ["unknown"] * 3
+    assert "import 1001" in str(outcomes[0].message)
+    assert outcomes[0].code == "610"
+
+
+def test_an_import_that_fails_as_a_whole_fails_its_rows_and_no_others(
+    marketo: Marketo, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(imports, "MOST_BYTES", 200)
+    sandbox.set_marketo(failed_import="Internal failure")
+    outcomes = import_leads(marketo._api(), leads(20), on_error="return")
+
+    first = sandbox.marketo()["imports"][0]
+    assert states(outcomes) == ["failed"] * first["rows"] + ["succeeded"] * (20 - first["rows"])
+    assert f"import {first['id']} is Failed: Internal failure" == outcomes[0].message
+
+
+def test_what_is_not_over_in_time_is_unknown_and_has_the_id(marketo: Marketo, sandbox: Sandbox) -> None:
+    sandbox.set_marketo(import_polls=1000)
+    outcomes = import_leads(marketo._api(), leads(5), wait=60, on_error="return")
+
+    assert states(outcomes) == ["unknown"] * 5
+    assert f"import {sandbox.marketo()['imports'][0]['id']} is not over after 60 seconds" in str(outcomes[0].message)
+
+
+# Limits
+
+
+def test_a_full_queue_is_waited_for(marketo: Marketo, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(imports, "MOST_BYTES", 300)
+    sandbox.set_marketo(most_imports=1, import_polls=3)
+    assert import_leads(marketo._api(), leads(100)).succeeded == 100
+    assert sandbox.marketo()["calls"]["refused"]["1016"] > 0
+
+
+def test_a_queue_that_stays_full_ends_it_with_nothing_sent(instance: Instance) -> None:
+    instance.answer = lambda request: says_no("1016", "Too many imports")
+    with pytest.raises(MarketoBusyError, match="1016"):
+        import_leads(instance.block()._api(), leads(3), wait=60)
+
+
+def test_a_used_up_quota_stops_at_once_and_says_until_when(
+    marketo: Marketo, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(imports, "MOST_BYTES", 300)
+    sandbox.set_marketo(quota_after=3)
+    with pytest.raises(RecordsError, match="607") as raised:
+        import_leads(marketo._api(), leads(100))
+
+    assert isinstance(raised.value.__cause__, MarketoQuotaError)
+    outcomes = raised.value.outcomes
+    assert len(outcomes) == 100
+    assert outcomes.succeeded == outcomes.failed == 0
+    assert outcomes[99].state == "not sent"
+    assert outcomes[99].code == "607"
+    assert "midnight in US Central time" in str(outcomes[99].message)
+    assert sandbox.marketo()["calls"]["total"] <= 5
+
+
+def test_a_lost_upload_is_unknown_and_ends_it(instance: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(imports, "MOST_BYTES", 200)
+    instance.answer = lambda request: "close"
+    outcomes = import_leads(instance.block()._api(), leads(20), on_error="return")
+
+    assert outcomes[0].state == "unknown"
+    assert outcomes[19].state == "not sent"
+
+
+def test_what_never_arrived_is_raised(instance: Instance) -> None:
+    block = instance.block(rest_endpoint=f"{nobody()}/rest")
+    with pytest.raises(TransportError, match="could not connect"):
+        import_leads(block._api(), leads(3), on_error="return")
+
+
+# Killed, and taken up
+
+
+def test_a_killed_import_goes_on_wherever_it_was(
+    marketo: Marketo, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, death: Death
+) -> None:
+    monkeypatch.setattr(imports, "MOST_BYTES", 200)
+    api, number, uploads = marketo._api(), 0, 0
+    while True:
+        number += 1
+        sandbox.reset()
+        sandbox.set_marketo(enforce=False, fail_row_every=4, import_polls=0)
+        store = Store()
+        death.comes_at(number)
+        try:
+            import_leads(api, leads(12), state=store, on_error="return")
+        except KilledError:
+            was_killed = True
+        else:
+            was_killed = False
+        death.comes_at(0)
+        outcomes = import_leads(api, leads(12), state=store, on_error="return")
+
+        made = sandbox.marketo()["imports"]
+        files = len(json.loads(store.text)["files"])
+        uploads = max(uploads, len(made))
+        # A file whose upload was not noted before the end is uploaded once more; no other is.
+        assert files <= len(made) <= files + 1, f"killed at {number}"
+        assert (len(outcomes), outcomes.unknown, outcomes.not_sent) == (12, 0, 0), f"killed at {number}"
+        assert outcomes.failed >= 2
+        if not was_killed:
+            break
+    assert number > 20
+    assert uploads == files + 1
+
+
+def test_other_records_are_uploaded_though_a_batch_is_noted(marketo: Marketo, sandbox: Sandbox) -> None:
+    store = Store()
+    import_leads(marketo._api(), leads(3), state=store)
+    import_leads(marketo._api(), leads(5), state=store)
+    assert len(emails(sandbox)) == 5
+
+
+@pytest.mark.parametrize("became", ["forgotten", "failed"])
+def test_a_noted_batch_that_is_gone_or_failed_is_uploaded_again(
+    marketo: Marketo, sandbox: Sandbox, became: str
+) -> None:
+    store = Store()
+    if became == "failed":
+        sandbox.set_marketo(failed_import="Internal failure")
+    import_leads(marketo._api(), leads(3), state=store, on_error="return")
+    if became == "forgotten":
+        sandbox.reset()
+        sandbox.set_marketo(enforce=False)
+    assert import_leads(marketo._api(), leads(3), state=store).succeeded == 3
+
+
+def test_notes_of_another_import_are_refused(marketo: Marketo, tmp_path: Path) -> None:
+    path = tmp_path / "notes.json"
+    import_leads(marketo._api(), leads(1), state=path)
+    with pytest.raises(RequestError, match="state: "):
+        import_custom_objects(marketo._api(), "car_c", [{"vin": "1"}], state=path)
+    path.write_text("[]")
+    with pytest.raises(RequestError, match="state: "):
+        import_leads(marketo._api(), leads(1), state=path)
+
+
+# Memory
+
+_MANY = """
+import resource, sys
+from prefect_atomic import Marketo, instant_retries
+from prefect_atomic.integrations.marketo.imports import import_leads
+names = ("rest_endpoint", "identity_endpoint", "client_id", "client_secret")
+block = Marketo(**dict(zip(names, sys.argv[1:])))
+rows = ({"email": f"lead-{n}@example.com", "firstName": "A name", "lastName": f"of {n}"} for n in range(500_000))
+with instant_retries():
+    outcomes = import_leads(block._api(), rows, on_error="return")
+print(outcomes.succeeded, outcomes.failed, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def test_half_a_million_leads_take_less_than_200_mb(sandbox: Sandbox) -> None:
+    sandbox.set_marketo(fail_row_every=3)
+    account = sandbox.accounts.marketo
+    given = [account.rest_url, account.identity_url, account.client_id, account.client_secret]
+    made = subprocess.run(
+        [sys.executable, "-c", _MANY, *given], capture_output=True, text=True, check=True, timeout=280
+    )
+    succeeded, failed, kilobytes = map(int, made.stdout.split())
+    assert (succeeded, failed) == (333_334, 166_666)
+    assert kilobytes < 200_000
