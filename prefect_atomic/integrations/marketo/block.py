@@ -31,9 +31,16 @@ from prefect_atomic.tasks.saved import Saved
 from prefect_atomic.tokens import Token
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from prefect_atomic.integrations.marketo.activities import Activities
     from prefect_atomic.integrations.marketo.custom_objects import By
+    from prefect_atomic.integrations.marketo.export_targets import Target
+    from prefect_atomic.integrations.marketo.exports import ExportResult
+    from prefect_atomic.integrations.marketo.job_notes import JobNotes
     from prefect_atomic.integrations.marketo.leads import Action
+    from prefect_atomic.integrations.records.sources import Records
+    from prefect_atomic.integrations.s3 import S3Bucket
 
 _AT_ONCE = 5
 """Calls at the same time of one method: what Adobe advises a single integration."""
@@ -534,6 +541,206 @@ class Marketo(TokenCredential):
         from prefect_atomic.integrations.marketo import activities as of_activities
 
         return of_activities.add(self._api(), activities, on_error)
+
+    # In bulk
+
+    def import_leads(
+        self,
+        records: Records,
+        *,
+        lookup_field: str | None = None,
+        list_id: int | None = None,
+        partition: str | None = None,
+        columns: Sequence[str] | None = None,
+        bucket: S3Bucket | None = None,
+        state: JobNotes | str | Path | None = None,
+        wait: float = 3600.0,
+        on_error: OnError = "raise",
+    ) -> Outcomes:
+        """Creates and updates any number of leads in bulk; half a million of them take no more memory than a few.
+
+        Args:
+            records: Mappings of the API names of fields to values; a file of CSV (UTF-8, RFC 4180, with a header) or
+                of JSON Lines (`.jsonl`, `.ndjson`), by its path or open in binary mode; or the key of one in `bucket`.
+            lookup_field: The field that tells leads; None = `email`. With `id`, leads are only updated.
+            list_id: A static list that they are put on.
+            partition: The partition of new leads; None = the block's.
+            columns: The fields, for mappings and JSON Lines; None = those of the first record.
+            bucket: Where the object is that `records` names.
+            state: Where notes of the jobs are kept, a path or a `JobNotes`, so that the same call with the same records
+                goes on where a killed one was, within 7 days; None = nowhere.
+            wait: The longest to wait for Marketo to process a file of up to 10 MB, in seconds.
+            on_error: `raise`, or `return` the outcomes whatever they are.
+
+        Returns:
+            What became of each row, by its number from 0; the header of a file, and empty lines in it, do not count.
+            One that Marketo warns of has succeeded, and has the warning as its message.
+
+        Raises:
+            RequestError: The arguments make no import; nothing was sent.
+            MarketoInputError: Marketo refuses the file, such as for an unknown column; nothing was imported.
+            RecordsError: Some rows did not surely succeed; has the outcomes.
+            AtomicError: Nothing was imported, as nothing can be; says why.
+        """
+        from prefect_atomic.integrations.marketo import imports
+
+        return imports.import_leads(
+            self._api(),
+            records,
+            lookup_field=lookup_field,
+            list_id=list_id,
+            partition=partition or self.partition,
+            columns=columns,
+            bucket=bucket,
+            state=state,
+            wait=wait,
+            on_error=on_error,
+        )
+
+    def import_custom_objects(
+        self,
+        name: str,
+        records: Records,
+        *,
+        columns: Sequence[str] | None = None,
+        bucket: S3Bucket | None = None,
+        state: JobNotes | str | Path | None = None,
+        wait: float = 3600.0,
+        on_error: OnError = "raise",
+    ) -> Outcomes:
+        """Creates and updates records of the custom object `name` in bulk; all else is as with `import_leads`."""
+        from prefect_atomic.integrations.marketo import imports
+
+        return imports.import_custom_objects(
+            self._api(), name, records, columns=columns, bucket=bucket, state=state, wait=wait, on_error=on_error
+        )
+
+    def import_program_members(
+        self,
+        program_id: int,
+        status: str,
+        records: Records,
+        *,
+        columns: Sequence[str] | None = None,
+        bucket: S3Bucket | None = None,
+        state: JobNotes | str | Path | None = None,
+        wait: float = 3600.0,
+        on_error: OnError = "raise",
+    ) -> Outcomes:
+        """Gives leads, told by their `email`, a status in a program in bulk; all else is as with `import_leads`."""
+        from prefect_atomic.integrations.marketo import imports
+
+        return imports.import_program_members(
+            self._api(),
+            program_id,
+            status,
+            records,
+            columns=columns,
+            bucket=bucket,
+            state=state,
+            wait=wait,
+            on_error=on_error,
+        )
+
+    def export_leads(
+        self,
+        target: Target,
+        *,
+        fields: Sequence[str],
+        created: tuple[datetime | str, datetime | str] | None = None,
+        updated: tuple[datetime | str, datetime | str] | None = None,
+        static_list: int | str | None = None,
+        smart_list: int | str | None = None,
+        header_names: Mapping[str, str] | None = None,
+        bucket: S3Bucket | None = None,
+        state: JobNotes | str | Path | None = None,
+        wait: float = 14_400.0,
+    ) -> ExportResult:
+        """Writes leads into a file of CSV (UTF-8, RFC 4180, one header), each once, its checksums verified.
+
+        A time of any length is cut into jobs of 31 days. A path or a key has what it had before until all is there.
+
+        Args:
+            target: A path, a file that is open in binary mode, or a key in `bucket`.
+            fields: The API names of the fields.
+            created: Leads that were created from the first of two moments on, and before the second.
+            updated: Leads that were last updated then. One that is updated while this runs may be in the file twice, or
+                not at all: let it end in the past, and ask for what comes later the next time.
+            static_list: Leads of a static list, by its id or name.
+            smart_list: Leads of a smart list, by its id or name.
+            header_names: What columns are called, by the name of the field.
+            bucket: Where the object is that `target` names.
+            state: Where notes of the jobs are kept, a path or a `JobNotes`, so that the same call goes on where a
+                killed one was, and starts no job twice; None = nowhere.
+            wait: The longest to wait for each job, in seconds; it may wait for others of the instance.
+
+        Returns:
+            How many rows and bytes there are, and which jobs they came from.
+
+        Raises:
+            RequestError: The arguments make no export; no job was made.
+            MarketoQuotaError: The bytes, or the calls, of the day are used up; the same call, with its `state`, goes on
+                when they are counted anew.
+            MarketoInputError: Marketo refuses the job, such as for a field that it does not know.
+            MarketoError: A job failed, or its file is damaged; says which one.
+            AtomicError: A job is not over in time, or Marketo, or the bucket, did not answer.
+        """
+        from prefect_atomic.integrations.marketo import exports
+
+        return exports.export_leads(
+            self._api(),
+            target,
+            fields=fields,
+            created=created,
+            updated=updated,
+            static_list=static_list,
+            smart_list=smart_list,
+            header_names=header_names,
+            bucket=bucket,
+            state=state,
+            wait=wait,
+        )
+
+    def export_activities(
+        self,
+        target: Target,
+        *,
+        since: datetime | str,
+        until: datetime | str,
+        types: Iterable[int] | None = None,
+        fields: Sequence[str] | None = None,
+        header_names: Mapping[str, str] | None = None,
+        bucket: S3Bucket | None = None,
+        state: JobNotes | str | Path | None = None,
+        wait: float = 14_400.0,
+    ) -> ExportResult:
+        """Writes activities into a file of CSV; its `attributes` are JSON. All else is as with `export_leads`.
+
+        Args:
+            target: A path, a file that is open in binary mode, or a key in `bucket`.
+            since: The moment from which on.
+            until: The moment before which.
+            types: The ids of types; None = all of them.
+            fields: Some of the columns; None = all.
+            header_names: What columns are called, by the name of the field.
+            bucket: Where the object is that `target` names.
+            state: Where notes of the jobs are kept.
+            wait: The longest to wait for each job, in seconds.
+        """
+        from prefect_atomic.integrations.marketo import exports
+
+        return exports.export_activities(
+            self._api(),
+            target,
+            since=since,
+            until=until,
+            activity_types=types,
+            fields=fields,
+            header_names=header_names,
+            bucket=bucket,
+            state=state,
+            wait=wait,
+        )
 
     # What is used
 

@@ -44,7 +44,7 @@ class Place(Protocol):
         ...
 
     def is_finished(self, size: int) -> bool:
-        """Whether something of so many bytes is where it belongs."""
+        """Whether something of so many bytes is where it belongs; then, what is left beside it is removed."""
         ...
 
 
@@ -150,11 +150,17 @@ class _Object:
     def finish(self) -> None:
         if not self._is_whole:
             self._bucket.write_stream(self.name, self._parts(), content_type=_CSV)
-        for number in range(self._count):
-            self._bucket.delete_object(self._part(number))
+            self._clear()
 
     def is_finished(self, size: int) -> bool:
-        return self._bucket.exists(self.name) and self._bucket.head(self.name).size == size
+        if not self._bucket.exists(self.name) or self._bucket.head(self.name).size != size:
+            return False
+        self._clear()
+        return True
+
+    def _clear(self) -> None:
+        for part in self._bucket.list_objects(f"{self.name}.parts/"):
+            self._bucket.delete_object(part)
 
     def _parts(self) -> Iterator[bytes]:
         for number in range(self._count):

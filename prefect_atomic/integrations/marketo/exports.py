@@ -355,9 +355,10 @@ class _Exporting:
                     self._settle(number)
                     return
             count = self._cleaned(file, clean, about)
+            size = clean.tell()
             clean.seek(0)
             self._noted["kept"] = dict(self._place.add(clean))
-            self._noted["bytes"] += clean.tell()
+            self._noted["bytes"] += size
         checksum = str(about.get("fileChecksum") or "")
         self._jobs[str(number)] |= {"rows": count, "bytes": about.get("fileSize") or 0, "checksum": checksum}
         self._noted["written"] = number + 1

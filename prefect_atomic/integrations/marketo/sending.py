@@ -200,6 +200,7 @@ class _Delivery:
             in_doubt = isinstance(error, MarketoError) and error.transient and error.code not in NOT_DONE
             made.outcomes += _all(part, "unknown" if in_doubt else "not sent", error)
             made.end = error
+            self._was_answered |= in_doubt
             return
         made.outcomes += _all(part, "unknown", error)
         made.was_lost = self._was_answered = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
+from pathlib import Path
 from typing import Any, Literal
 
 from prefect.cache_policies import NO_CACHE
@@ -13,7 +14,12 @@ from prefect.tasks import task
 
 from prefect_atomic.errors import RequestError
 from prefect_atomic.integrations.marketo.block import Marketo, resolve
+from prefect_atomic.integrations.marketo.exports import ExportResult
+from prefect_atomic.integrations.marketo.job_notes import JobNotes
 from prefect_atomic.integrations.records import OnError, Outcomes
+from prefect_atomic.integrations.records.sources import Records
+from prefect_atomic.integrations.s3 import S3Bucket
+from prefect_atomic.integrations.s3 import resolve as resolve_bucket
 
 Lead = int | Mapping[str, Any]
 
@@ -229,3 +235,179 @@ def marketo_schedule_campaign(
     return resolve(marketo).schedule_campaign(
         campaign_id, run_at=run_at, tokens=tokens, clone_to_program=clone_to_program
     )
+
+
+# Half a million rows are no parameters to be shown: they come as a path, an open file, or a key of a bucket.
+@task(name="marketo_import_leads", task_run_name=_run_name, cache_policy=NO_CACHE)
+def marketo_import_leads(
+    marketo: Marketo | str,
+    records: Records,
+    *,
+    lookup_field: str | None = None,
+    list_id: int | None = None,
+    partition: str | None = None,
+    columns: Sequence[str] | None = None,
+    bucket: S3Bucket | str | None = None,
+    state: JobNotes | str | Path | None = None,
+    wait: float = 3600.0,
+    on_error: OnError = "raise",
+) -> Outcomes:
+    """Creates and updates any number of leads in bulk.
+
+    Args:
+        marketo: A `Marketo`, or the slug of a saved one.
+        records: Mappings of fields to values; a file of CSV or JSON Lines, by its path or open in binary mode; or the
+            key of one in `bucket`.
+        lookup_field: The field that tells leads; None = `email`.
+        list_id: A static list that they are put on.
+        partition: The partition of new leads; None = the block's.
+        columns: The fields, for mappings and JSON Lines; None = those of the first record.
+        bucket: Where the object is that `records` names: an `S3Bucket`, or the slug of a saved one.
+        state: Where notes of the jobs are kept, so that a retry goes on where the task was; see `Marketo.import_leads`.
+        wait: The longest to wait for Marketo to process a file, in seconds.
+        on_error: `raise`, or `return` the outcomes whatever they are.
+
+    Returns:
+        What became of each row.
+
+    Raises:
+        RecordsError: Some rows did not surely succeed; has the outcomes.
+        AtomicError: Nothing was imported; says why.
+    """
+    return resolve(marketo).import_leads(
+        records,
+        lookup_field=lookup_field,
+        list_id=list_id,
+        partition=partition,
+        columns=columns,
+        bucket=_bucket(bucket),
+        state=state,
+        wait=wait,
+        on_error=on_error,
+    )
+
+
+@task(name="marketo_import_custom_objects", task_run_name=_run_name, cache_policy=NO_CACHE)
+def marketo_import_custom_objects(
+    marketo: Marketo | str,
+    name: str,
+    records: Records,
+    *,
+    columns: Sequence[str] | None = None,
+    bucket: S3Bucket | str | None = None,
+    state: JobNotes | str | Path | None = None,
+    wait: float = 3600.0,
+    on_error: OnError = "raise",
+) -> Outcomes:
+    """Creates and updates records of the custom object `name` in bulk; all else is as with `marketo_import_leads`."""
+    return resolve(marketo).import_custom_objects(
+        name, records, columns=columns, bucket=_bucket(bucket), state=state, wait=wait, on_error=on_error
+    )
+
+
+@task(name="marketo_import_program_members", task_run_name=_run_name, cache_policy=NO_CACHE)
+def marketo_import_program_members(
+    marketo: Marketo | str,
+    program_id: int,
+    status: str,
+    records: Records,
+    *,
+    columns: Sequence[str] | None = None,
+    bucket: S3Bucket | str | None = None,
+    state: JobNotes | str | Path | None = None,
+    wait: float = 3600.0,
+    on_error: OnError = "raise",
+) -> Outcomes:
+    """Gives leads a status in a program in bulk; all else is as with `marketo_import_leads`."""
+    return resolve(marketo).import_program_members(
+        program_id,
+        status,
+        records,
+        columns=columns,
+        bucket=_bucket(bucket),
+        state=state,
+        wait=wait,
+        on_error=on_error,
+    )
+
+
+@task(name="marketo_export_leads", task_run_name=_run_name, cache_policy=NO_CACHE)
+def marketo_export_leads(
+    marketo: Marketo | str,
+    target: str | Path,
+    *,
+    fields: Sequence[str],
+    created: tuple[datetime | str, datetime | str] | None = None,
+    updated: tuple[datetime | str, datetime | str] | None = None,
+    static_list: int | str | None = None,
+    smart_list: int | str | None = None,
+    header_names: Mapping[str, str] | None = None,
+    bucket: S3Bucket | str | None = None,
+    state: JobNotes | str | Path | None = None,
+    wait: float = 14_400.0,
+) -> ExportResult:
+    """Writes leads into a file of CSV.
+
+    Args:
+        marketo: A `Marketo`, or the slug of a saved one.
+        target: A path, or a key in `bucket`.
+        fields: The API names of the fields.
+        created: Leads that were created from the first of two moments on, and before the second.
+        updated: Leads that were last updated then.
+        static_list: Leads of a static list, by its id or name.
+        smart_list: Leads of a smart list, by its id or name.
+        header_names: What columns are called, by the name of the field.
+        bucket: Where `target` is a key: an `S3Bucket`, or the slug of a saved one.
+        state: Where notes of the jobs are kept, so that a retry starts none twice; see `Marketo.export_leads`.
+        wait: The longest to wait for each job, in seconds.
+
+    Returns:
+        How many rows and bytes there are, and which jobs they came from.
+
+    Raises:
+        AtomicError: Not all was exported; says why.
+    """
+    return resolve(marketo).export_leads(
+        target,
+        fields=fields,
+        created=created,
+        updated=updated,
+        static_list=static_list,
+        smart_list=smart_list,
+        header_names=header_names,
+        bucket=_bucket(bucket),
+        state=state,
+        wait=wait,
+    )
+
+
+@task(name="marketo_export_activities", task_run_name=_run_name, cache_policy=NO_CACHE)
+def marketo_export_activities(
+    marketo: Marketo | str,
+    target: str | Path,
+    *,
+    since: datetime | str,
+    until: datetime | str,
+    types: Sequence[int] | None = None,
+    fields: Sequence[str] | None = None,
+    header_names: Mapping[str, str] | None = None,
+    bucket: S3Bucket | str | None = None,
+    state: JobNotes | str | Path | None = None,
+    wait: float = 14_400.0,
+) -> ExportResult:
+    """Writes activities, from `since` on and before `until`, into a file; the rest is as with `marketo_export_leads`."""
+    return resolve(marketo).export_activities(
+        target,
+        since=since,
+        until=until,
+        types=types,
+        fields=fields,
+        header_names=header_names,
+        bucket=_bucket(bucket),
+        state=state,
+        wait=wait,
+    )
+
+
+def _bucket(bucket: S3Bucket | str | None) -> S3Bucket | None:
+    return None if bucket is None else resolve_bucket(bucket)

@@ -94,7 +94,12 @@ class Instance:
         if not request.path.startswith("/identity"):
             return self.answer(request)
         self.tokens += 1
-        usual = {"access_token": f"t0ken-number-{self.tokens}", "token_type": "bearer", "expires_in": 3599, "scope": "a@b.c"}
+        usual = {
+            "access_token": f"t0ken-number-{self.tokens}",
+            "token_type": "bearer",
+            "expires_in": 3599,
+            "scope": "a@b.c",
+        }
         return as_json(**{**usual, **self.token})
 
 

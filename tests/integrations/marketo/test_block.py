@@ -1,6 +1,5 @@
 """The block: what people enter, its token, and what its answers mean."""
 
-import json
 import logging
 import time
 from typing import Any
@@ -109,7 +108,9 @@ def test_any_client_gets_a_new_token_for_a_602(instance: Instance) -> None:
     """`send_request` and plain httpx do not know Marketo, and are served all the same."""
     block = instance.block()
     instance.answer = lambda request: (
-        says_yes() if "t0ken-number-2" in dict(request.headers)["Authorization"] else says_no("602", "Access token expired")
+        says_yes()
+        if "t0ken-number-2" in dict(request.headers)["Authorization"]
+        else says_no("602", "Access token expired")
     )
     block.check()
     answer = send_request("GET", f"{block.rest_url()}/v1/stats/usage.json", credential=block)
