@@ -33,11 +33,6 @@ def describe(api: Api, name: str) -> dict[str, Any]:
     return answer.result[0]
 
 
-def listed(api: Api) -> list[dict[str, Any]]:
-    """All custom objects; see `Marketo.custom_object_types`."""
-    return api.call("GET", "customobjects").result
-
-
 def sync(
     api: Api, name: str, records: Iterable[Mapping[str, Any]], *, action: Action, dedupe_by: By, on_error: OnError
 ) -> Outcomes:
