@@ -20,7 +20,7 @@ for _name in (
     "PREFECT_API_URL",
     "PREFECT_API_KEY",
     "PREFECT_PROFILE",
-    *(name for name in os.environ if name.startswith("PREFECT_ATOMIC_")),
+    *(name for name in os.environ if name.startswith("PREFECT_ATOMIC_") and name != "PREFECT_ATOMIC_SHARED"),
 ):
     os.environ.pop(_name, None)
 

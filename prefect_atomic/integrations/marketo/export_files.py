@@ -35,7 +35,7 @@ def fetch(api: Api, path: tuple[str, ...], about: Mapping[str, Any], file: Binar
     for _ in range(_TRIES):
         file.seek(0)
         file.truncate()
-        _receive(api, path, file)
+        _receive(api, path, file, about.get("fileSize"))
         fault = _fault(file, about)
         if not fault:
             file.seek(0)
@@ -43,7 +43,7 @@ def fetch(api: Api, path: tuple[str, ...], about: Mapping[str, Any], file: Binar
     raise MarketoError(f"the file of export {about.get('exportId')} {fault}, {_TRIES} times.", code="fileChecksum")
 
 
-def _receive(api: Api, path: tuple[str, ...], file: BinaryIO) -> None:
+def _receive(api: Api, path: tuple[str, ...], file: BinaryIO, size: object) -> None:
     """Receives all of it; for as long as more of it comes, what is missing is asked for again."""
     first, takes_ranges = 0, True
     for _ in range(_MOST_PARTS):
@@ -51,6 +51,8 @@ def _receive(api: Api, path: tuple[str, ...], file: BinaryIO) -> None:
         try:
             answer = api.download(*path, sink=arriving, first=first)
         except TransportError:
+            if arriving.end == size:
+                return
             if arriving.end <= first or not takes_ranges:
                 raise
             first = arriving.end

@@ -279,6 +279,8 @@ class _Importing:
             about = self._look(batch_id)
         except MarketoInputError:  # Marketo has forgotten it, as after 7 days
             return None
+        except AtomicError:  # told when it is followed
+            return batch_id
         return None if _status(about) in _FAILED else batch_id
 
     def _uploaded(self, number: int, file: ImportFile) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -76,14 +77,14 @@ class Notes:
 
     def __init__(self, state: JobNotes | str | Path | None, about: dict[str, Any]) -> None:
         self._store = _store(state)
-        # As it comes back from JSON, so that it can be compared.
-        about = json.loads(json.dumps(about))
+        # A digest alone: a Prefect variable, where notes may be kept, has 5,000 characters.
+        digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
         found = self._store.load()
         if not isinstance(found, dict):
             raise RequestError("state: what it loads is no mapping.")
-        if found and found.get("about") != about:
+        if found and found.get("about") != digest:
             raise RequestError("state: has the notes of a call that was to do something else; give each its own.")
-        self.noted: dict[str, Any] = json.loads(json.dumps(found)) if found else {"about": about}
+        self.noted: dict[str, Any] = json.loads(json.dumps(found)) if found else {"about": digest}
 
     def save(self) -> None:
         """Keeps what is noted by now."""

@@ -395,7 +395,7 @@ def marketo_export_activities(
     state: JobNotes | str | Path | None = None,
     wait: float = 14_400.0,
 ) -> ExportResult:
-    """Writes activities, from `since` on and before `until`, into a file; the rest is as with `marketo_export_leads`."""
+    """Writes activities, from `since` on and before `until`, into a file; else as `marketo_export_leads`."""
     return resolve(marketo).export_activities(
         target,
         since=since,

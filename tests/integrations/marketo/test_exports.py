@@ -612,6 +612,13 @@ def test_a_file_that_was_dropped_is_made_anew(instance: Instance, tmp_path: Path
     assert made == ["e-1", "e-2"]
 
 
+def test_notes_are_short_enough_for_a_prefect_variable(marketo: Marketo, filled: Sandbox, tmp_path: Path) -> None:
+    store, since = Store(), "2025-11-01T00:00:00Z"
+    export_leads(marketo._api(), tmp_path / "a.csv", fields=FIELDS, created=(since, NOVEMBER), state=store)
+    assert len(exports(filled)) == 12
+    assert len(store.text) < 4000
+
+
 def test_notes_of_another_export_are_refused(marketo: Marketo, filled: Sandbox, tmp_path: Path) -> None:
     store = Store()
     export_leads(marketo._api(), tmp_path / "a.csv", fields=FIELDS, created=(AUGUST, SEPTEMBER), state=store)

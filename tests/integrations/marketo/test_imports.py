@@ -419,6 +419,17 @@ def test_a_noted_batch_that_is_gone_or_failed_is_uploaded_again(
     assert import_leads(marketo._api(), leads(3), state=store).succeeded == 3
 
 
+def test_a_noted_batch_that_cannot_be_looked_at_is_unknown_and_not_uploaded_again(
+    marketo: Marketo, sandbox: Sandbox
+) -> None:
+    store = Store()
+    import_leads(marketo._api(), leads(3), state=store)
+    sandbox.set_marketo(quota_after=1)
+    outcomes = import_leads(marketo._api(), leads(3), state=store, on_error="return")
+    assert [(outcome.state, outcome.code) for outcome in outcomes] == [("unknown", "607")] * 3
+    assert len(sandbox.marketo()["imports"]) == 1
+
+
 def test_notes_of_another_import_are_refused(marketo: Marketo, tmp_path: Path) -> None:
     path = tmp_path / "notes.json"
     import_leads(marketo._api(), leads(1), state=path)
