@@ -1,15 +1,12 @@
 """Brings Atomic's events from a bucket into a data extension: schedule it after the hourly export."""
 
-import gzip
 import hashlib
 import json
-import re
 import tempfile
-import zlib
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_table_artifact
@@ -25,15 +22,11 @@ from prefect_atomic.integrations.s3 import resolve as resolve_bucket
 from prefect_atomic.tasks.alone import alone
 from prefect_atomic.tasks.progress import ProgressArtifact
 from prefect_atomic.tasks.variables import recall, remember
-from prefect_atomic.webhooks import template
+from prefect_atomic.webhooks.event_files import ENDINGS, NAME, EventFile, object_template
 
-_ENDINGS = (".ndjson", ".jsonl", ".ndjson.gz", ".jsonl.gz")
-_LONGEST_LINE = 4 * 1024 * 1024
 _IN_A_ROW = 3
 """Objects that fail one after another: the others would fare no better, and each attempt waits for long."""
 _UNSENDABLE = frozenset({"INVALID_RECORD", "RECORD_TOO_LARGE"})
-_EXPRESSION = re.compile(r"\s*\{\{-?((?:(?!\{\{|\}\}).)*?)-?\}\}\s*", re.DOTALL)
-_COLUMN = re.compile(r"[^{}%#\"\\\x00-\x1f]+")
 
 
 class SyncedObject(BaseModel):
@@ -109,7 +102,7 @@ def sync_marketing_cloud_flow(
             get_run_logger().info("Another run is syncing; it, or the next one, has these objects.")
             return []
         found, cursor = source.new_objects(recall(name), prefix=prefix)
-        objects = [each for each in found if each.key.endswith(_ENDINGS) and not each.key.startswith(f"{folder}/")]
+        objects = [each for each in found if each.key.endswith(ENDINGS) and not each.key.startswith(f"{folder}/")]
         done, unfinished, in_a_row = list[SyncedObject](), list[str](), 0
         progress = ProgressArtifact("marketing-cloud-sync", f"{len(objects)} objects for {data_extension_key}")
         for number, each in enumerate(objects, 1):
@@ -176,8 +169,10 @@ def sync_object(
             events.reject(outcome)
         state.rejected = len(events.rejected)
         if events.rejected:
-            source.write_stream(f"{name}.rejects.ndjson", events.rejects(), content_type="application/x-ndjson")
-        state.fault = events.fault or _fault_of_all(made)
+            source.write_stream(
+                f"{name}.rejects.ndjson", events.file.rejects(events.rejected), content_type="application/x-ndjson"
+            )
+        state.fault = events.file.fault or _fault_of_all(made)
     source.write_path(f"{name}.json", state.model_dump_json().encode())  # from now on it is done
     return state
 
@@ -206,7 +201,7 @@ def _fault_of_all(made: Outcomes) -> str | None:
 
 
 class _Events:
-    """The events of a file, which of them are rejected, and, once they were read, why there are no more of them.
+    """The events of a file, and which of them are rejected.
 
     Args:
         path: The file.
@@ -214,18 +209,18 @@ class _Events:
     """
 
     def __init__(self, path: Path, row_template: str) -> None:
-        self._path = path
+        self.file = EventFile(path)
         self._template = row_template
         self._lines = array("L")  # of each row: a file may have millions
         self._reasons: dict[str, str] = {}  # each once: most events are rejected for one of a few
         self.rejected: dict[int, str] = {}
-        self.fault: str | None = None
 
     def rows(self) -> Iterator[Mapping[str, Any]]:
         """The rows; an event that makes none is rejected."""
-        for number, line in self._numbered():
-            row = self._row(number, line)
-            if row is not None:
+        for number, row, fault in self.file.mapped(self._template):
+            if row is None:
+                self._reject(number, fault)
+            else:
                 self._lines.append(number)
                 yield row
 
@@ -234,61 +229,8 @@ class _Events:
         reason = ": ".join(part for part in (outcome.code, outcome.message) if part)
         self._reject(self._lines[outcome.position], reason)
 
-    def rejects(self) -> Iterator[bytes]:
-        """The rejected lines with their reasons, as JSON Lines."""
-        for number, line in self._numbered():
-            if number in self.rejected:
-                event: object = "longer than any event" if line is None else _read(line)
-                if isinstance(event, ValueError) and line is not None:
-                    event = line.decode("utf-8", "replace")
-                reject = {"line": number, "reason": self.rejected[number], "event": event}
-                yield json.dumps(reject, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
-
-    def _row(self, number: int, line: bytes | None) -> Mapping[str, Any] | None:
-        event = ValueError(f"has more than {_LONGEST_LINE:,} bytes") if line is None else _read(line)
-        if isinstance(event, ValueError):
-            self._reject(number, str(event))
-            return None
-        try:
-            row: Mapping[str, Any] = json.loads(template.render(self._template, cast("Mapping[str, Any]", event)))
-        except RequestError as error:
-            self._reject(number, f"mapping: {str(error).removeprefix('body_template: ')}")
-            return None
-        return row
-
     def _reject(self, number: int, reason: str) -> None:
         self.rejected[number] = self._reasons.setdefault(reason, reason)
-
-    def _numbered(self) -> Iterator[tuple[int, bytes | None]]:
-        with self._path.open("rb") as file:
-            packed = file.peek(2)[:2] == b"\x1f\x8b"
-            content = cast("BinaryIO", gzip.GzipFile(fileobj=file) if packed else file)
-            try:
-                for number, line in enumerate(_lines(content), 1):
-                    if line is None or line.strip():
-                        yield number, line.removeprefix(b"\xef\xbb\xbf") if line and number == 1 else line
-            except (OSError, EOFError, zlib.error) as error:
-                self.fault = f"cannot be unpacked ({type(error).__name__}); it was sent as far as it can be read"
-
-
-def _lines(file: BinaryIO) -> Iterator[bytes | None]:
-    """The lines; None for one that is too long to be read into memory."""
-    while line := file.readline(_LONGEST_LINE + 1):
-        if len(line) <= _LONGEST_LINE:
-            yield line
-            continue
-        while line and not line.endswith(b"\n"):
-            line = file.readline(_LONGEST_LINE)
-        yield None
-
-
-def _read(line: bytes) -> dict[str, Any] | ValueError:
-    """The event on a line, or what is wrong with it."""
-    try:
-        event = json.loads(line)
-    except (ValueError, RecursionError):
-        return ValueError("is no JSON in UTF-8")
-    return event if isinstance(event, dict) else ValueError("is no JSON object")
 
 
 def _template_of(mapping: Mapping[str, str], keys: Iterable[str]) -> str:
@@ -299,31 +241,13 @@ def _template_of(mapping: Mapping[str, str], keys: Iterable[str]) -> str:
     """
     if not mapping:
         raise RequestError('mapping: is empty; give an expression for each column, such as {"EventId": "event.id"}.')
-    columns = []
-    for column, text in mapping.items():
-        if not _COLUMN.fullmatch(column):
+    for column in mapping:
+        if not NAME.fullmatch(column):
             raise RequestError(f"mapping: {column[:100]!r} is no name of a column.")
-        try:
-            columns.append(f'"{column}": {_value_of(text)}')
-        except ValueError as error:
-            raise RequestError(f"mapping: {column}: {error}.") from None
+    row_template = object_template(mapping)
     if len({column.lower() for column in mapping}) < len(mapping):
         raise RequestError("mapping: names a column more than once; letters' case does not tell columns apart.")
     missing = [key for key in keys if key.lower() not in {column.lower() for column in mapping}]
     if missing:
         raise RequestError(f"mapping: has nothing for {', '.join(missing)}, which is in `keys`.")
-    return "{" + ",\n".join(columns) + "}"
-
-
-def _value_of(text: str) -> str:
-    """What makes the value of a column, as JSON.
-
-    An expression keeps its type, so that nothing does not become the word None.
-    """
-    alone_in_braces = _EXPRESSION.fullmatch(text)
-    if alone_in_braces or not re.search(r"\{[{%#]", text):
-        expression = (alone_in_braces[1] if alone_in_braces else text).strip()
-        template.check(f"{{{{ ({expression}) }}}}")
-        return f"{{{{ ({expression}) | tojson }}}}"
-    template.check(text)
-    return f"{{% set text %}}{text}{{% endset %}}{{{{ text | tojson }}}}"
+    return row_template

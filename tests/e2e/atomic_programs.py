@@ -58,7 +58,7 @@ class Runner:
         """What a run came to: `completed`, `failed: ...`, or `killed` where it was before its end.
 
         Args:
-            flow: `export`, `import`, `ingest` or `sync`.
+            flow: `export`, `import`, `ingest`, `sync`, `marketo-activities` or `marketo-leads`.
             kill_after: Seconds after which it is killed with SIGKILL.
             kill_when: Says that it has come to where it is to be killed.
             parameters: The flow's.
@@ -84,15 +84,19 @@ class Runner:
 
 def _serve() -> None:
     from flows.export_analytics import export_analytics_flow
+    from flows.export_marketo_leads import export_marketo_leads_flow
     from flows.import_csv import import_csv_flow
     from flows.ingest_data_360 import ingest_data_360_flow
     from flows.sync_marketing_cloud import sync_marketing_cloud_flow
+    from flows.sync_marketo_activities import sync_marketo_activities_flow
 
     flows = {
         "export": export_analytics_flow,
         "import": import_csv_flow,
         "ingest": ingest_data_360_flow,
         "sync": sync_marketing_cloud_flow,
+        "marketo-activities": _without_waits(sync_marketo_activities_flow),
+        "marketo-leads": _without_waits(export_marketo_leads_flow),
     }
     for line in sys.stdin:
         wanted = json.loads(line)
@@ -113,6 +117,17 @@ def _serve() -> None:
             text = answer.read()
         _, status = os.waitpid(child, 0)
         _tell(json.dumps("killed" if os.WIFSIGNALED(status) and not text else text))
+
+
+def _without_waits(flow: Callable[..., Any]) -> Callable[..., Any]:
+    """The flow, which looks again at once where it would look at a job of Marketo's again in a minute."""
+    from prefect_atomic import instant_retries
+
+    def run(**parameters: Any) -> Any:
+        with instant_retries():
+            return flow(**parameters)
+
+    return run
 
 
 def _run(flow: Any, parameters: dict[str, Any], told: int) -> int:

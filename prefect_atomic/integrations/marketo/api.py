@@ -119,26 +119,30 @@ class Api:
             sleep(_wait(retry, attempt, reasons[0].code))
         return read(response, may_be_second=may_be_second)
 
-    def download(self, *path: str | int, sink: Sink, first: int = 0, timeout: float = _TIMEOUT) -> Response:
+    def download(
+        self, *path: str | int, sink: Sink, first: int = 0, retry: Retry = PATIENT, timeout: float = _TIMEOUT
+    ) -> Response:
         """Writes a file of the bulk API into a sink.
 
         Args:
             path: The parts of its path behind `v1`.
             sink: Where to.
             first: The byte to begin with; Marketo may begin with 0 all the same, and says so with a status of 200.
+            retry: How often to begin again where a connection is cut.
             timeout: Seconds to wait for each part of the answer.
 
         Raises:
             MarketoError: Marketo refused.
             ResponseError: There is no such file, or not yet.
         """
-        headers = {"Accept": "text/csv, */*"}
+        # Parts of a file that is packed on the way could not be put together.
+        headers = {"Accept": "text/csv, */*", "Accept-Encoding": "identity"}
         if first:
             headers["Range"] = f"bytes={first}-"
         for attempt in range(1, PATIENT.attempts + 1):
             request = outgoing("GET", self._url("bulk", path), headers=headers, timeout=timeout)
             start = sink.tell()
-            policy = Policy(retry=PATIENT, sink=sink, max_response_bytes=2**63, patience=None)
+            policy = Policy(retry=retry, sink=sink, max_response_bytes=2**63, patience=None)
             response = self._send(request, policy)
             if "json" not in response.headers.get("content-type", ""):
                 return response

@@ -8,8 +8,15 @@ from typing import Any, BinaryIO
 
 from prefect_atomic.errors import MarketoError, TransportError
 from prefect_atomic.integrations.marketo.api import Api
+from prefect_atomic.transport import Retry
+from prefect_atomic.transport.retry import sleep
 
 _TRIES = 3
+_ONCE = Retry(attempts=1)
+"""What came before a cut is kept, and the rest asked for."""
+
+_AGAIN = Retry(backoff=2.0)
+
 _PIECE = 1024 * 1024
 _ALL = 200
 _SHA256 = "sha256:"
@@ -45,17 +52,20 @@ def fetch(api: Api, path: tuple[str, ...], about: Mapping[str, Any], file: Binar
 
 def _receive(api: Api, path: tuple[str, ...], file: BinaryIO, size: object) -> None:
     """Receives all of it; for as long as more of it comes, what is missing is asked for again."""
-    first, takes_ranges = 0, True
+    first, takes_ranges, in_vain = 0, True, 0
     for _ in range(_MOST_PARTS):
         arriving = _Arriving(file, first)
         try:
-            answer = api.download(*path, sink=arriving, first=first)
+            answer = api.download(*path, sink=arriving, first=first, retry=_ONCE)
         except TransportError:
             if arriving.end == size:
                 return
-            if arriving.end <= first or not takes_ranges:
+            in_vain = 0 if takes_ranges and arriving.end > first else in_vain + 1
+            if in_vain == _TRIES:
                 raise
-            first = arriving.end
+            if in_vain:
+                sleep(_AGAIN.wait(in_vain, None))
+            first = arriving.end if takes_ranges else 0
             continue
         if not first or answer.status_code != _ALL:
             return
