@@ -87,7 +87,7 @@ def sync_marketo_activities_flow(
     lead_field: str = "email",
     prefix: str = "analytics/",
     outcomes: str = "synced",
-    settle_after: float = 60.0,
+    settle_after: float = 120.0,
 ) -> list[dict[str, Any]]:
     """Adds the events of the objects that are new in a bucket to leads in Marketo, as custom activities of a type.
 
@@ -118,7 +118,7 @@ def sync_marketo_activities_flow(
             the id itself, and nothing is looked up.
         prefix: What the keys of the objects begin with.
         outcomes: The folder for the outcomes, in the folder of the bucket.
-        settle_after: Seconds after which Marketo surely shows what it was sent.
+        settle_after: Seconds after which Marketo surely shows what it was sent; it works on a call for up to 90.
 
     Returns:
         For each object: its key, how many events were added and rejected, and what is wrong with it.

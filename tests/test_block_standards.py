@@ -28,7 +28,7 @@ class TestEveryBlock(BlockStandardTestSuite):
 
 
 def test_the_union_has_the_seven_and_those_of_the_integrations() -> None:
-    assert len(CREDENTIALS) == 10
+    assert len(CREDENTIALS) == 11
 
 
 @pytest.mark.parametrize("block", CREDENTIALS, ids=lambda block: block.__name__)

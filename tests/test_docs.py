@@ -35,14 +35,17 @@ from pydantic import SecretStr
 
 import prefect_atomic
 from flows.export_analytics import export_analytics_flow
+from flows.export_marketo_leads import export_marketo_leads_flow
 from flows.import_csv import import_csv_flow
 from flows.ingest_data_360 import ingest_data_360_flow
 from flows.sync_marketing_cloud import sync_marketing_cloud_flow
+from flows.sync_marketo_activities import sync_marketo_activities_flow
 from prefect_atomic import (
     AtomicEnvironment,
     BasicAuth,
     Credential,
     Delivery,
+    Marketo,
     Response,
     Retry,
     S3Bucket,
@@ -87,11 +90,13 @@ VERIFIED_AT = {
     "atomic-environment": "atomic",
     "atomic-salesforce": "salesforce",
     "atomic-marketing-cloud": "marketing-cloud",
+    "atomic-marketo": "marketo",
 }
 S3_PAGE = PROJECT / "docs" / "s3.md"
 ATOMIC_PAGE = PROJECT / "docs" / "atomic.md"
 SALESFORCE_PAGE = PROJECT / "docs" / "salesforce.md"
 MARKETING_CLOUD_PAGE = PROJECT / "docs" / "marketing_cloud.md"
+MARKETO_PAGE = PROJECT / "docs" / "marketo.md"
 DATA_360_PAGE = PROJECT / "docs" / "data_360.md"
 WEBHOOK_SECRET = f"whsec_{base64.b64encode(bytes(range(32))).decode()}"
 ALL = [snippet for page in PAGES for snippet in snippets(page)]
@@ -156,6 +161,7 @@ class Stage:
             "SALESFORCE_CLIENT_SECRET": known.data_360.client_secret,
             "SALESFORCE_CORE_SECRET": known.salesforce.client_secret,
             "MARKETING_CLOUD_CLIENT_SECRET": known.marketing_cloud.client_secret,
+            "MARKETO_CLIENT_SECRET": known.marketo.client_secret,
             "WEBHOOK_SECRET": WEBHOOK_SECRET,
             "ATOMIC_CLIENT_SECRET": known.atomic.client_secret,
             "S3_SECRET_ACCESS_KEY": self.moto.user.secret_access_key,
@@ -163,7 +169,7 @@ class Stage:
 
     def staged(self, snippet: Snippet) -> str:
         """The snippet with the sandbox in place of the hosts, and its accounts in place of the placeholders."""
-        slug = self.slug(snippet)
+        slug, known = self.slug(snippet), self.accounts.marketo
         verify = f"{self.sandbox.url}/verify/{VERIFIED_AT.get(slug, 'basic')}"
         text = re.sub(r"https://\{(\w+)\.host\(\)\}/api/v2/query", r"http://{\1.host()}/verify/data-360", snippet.text)
         for old, new in (
@@ -182,6 +188,10 @@ class Stage:
             ("https://COMPANY.my.salesforce.com", self.sandbox.url),
             ('"COMPANY.my"', f'"{self.sandbox.url}"'),
             ('subdomain="SUBDOMAIN",', f'subdomain="sandbox", auth_url="{self.accounts.marketing_cloud.auth_url}",'),
+            (
+                'munchkin_id="123-ABC-456",',
+                f'rest_endpoint="{known.rest_url}", identity_endpoint="{known.identity_url}",',
+            ),
             ('"crm.example.com"', '"127.0.0.1"'),
             ('"api.example.com"', '"127.0.0.1"'),
             ('"*.googleapis.com"', '"127.0.0.1"'),
@@ -209,6 +219,7 @@ class Stage:
             "atomic-environment": known.atomic,
             "atomic-salesforce": known.salesforce,
             "atomic-marketing-cloud": known.marketing_cloud,
+            "atomic-marketo": known.marketo,
         }
         client = clients.get(slug, known.oauth)
         return {
@@ -620,7 +631,12 @@ def test_atomic_methods_table() -> None:
 
 @pytest.mark.parametrize(
     ("page", "cls"),
-    [("salesforce", Salesforce), ("marketing_cloud", SalesforceMarketingCloud), ("data_360", SalesforceData360)],
+    [
+        ("salesforce", Salesforce),
+        ("marketing_cloud", SalesforceMarketingCloud),
+        ("marketo", Marketo),
+        ("data_360", SalesforceData360),
+    ],
 )
 def test_methods_tables(page: str, cls: type[Credential]) -> None:
     rows = table(PROJECT / "docs" / f"{page}.md", "method")
@@ -633,6 +649,8 @@ def test_flows_tables() -> None:
     _agrees(table(ATOMIC_PAGE, "export"), inspect.signature(export_analytics_flow.fn))
     _agrees(table(ATOMIC_PAGE, "import"), inspect.signature(import_csv_flow.fn))
     _agrees(table(MARKETING_CLOUD_PAGE, "parameter"), inspect.signature(sync_marketing_cloud_flow.fn))
+    _agrees(table(MARKETO_PAGE, "parameter"), inspect.signature(sync_marketo_activities_flow.fn))
+    _agrees(table(MARKETO_PAGE, "export"), inspect.signature(export_marketo_leads_flow.fn))
     _agrees(table(DATA_360_PAGE, "parameter"), inspect.signature(ingest_data_360_flow.fn))
 
 
@@ -674,6 +692,7 @@ def test_errors_tables() -> None:
             "docs/atomic.md",
             "docs/data_360.md",
             "docs/marketing_cloud.md",
+            "docs/marketo.md",
             "docs/s3.md",
             "docs/salesforce.md",
             "docs/send_request.md",
@@ -684,6 +703,7 @@ def test_errors_tables() -> None:
     others = {
         "BulkIngestError",
         "InvocationError",
+        "MarketoError",
         "OutboxError",
         "QuotaError",
         "RecordsError",
@@ -696,6 +716,7 @@ def test_errors_tables() -> None:
     assert shown["docs/s3.md"] == usual | {"StorageError"}
     assert shown["docs/salesforce.md"] == usual | {"QuotaError", "RecordsError", "ResponseError"}
     assert shown["docs/marketing_cloud.md"] == usual | {"RecordsError", "ResponseError"}
+    assert shown["docs/marketo.md"] == usual | {"MarketoError", "RecordsError", "ResponseError"}
     more = {"BulkIngestError", "DestinationError", "RecordsError", "ResponseError"}
     assert shown["docs/data_360.md"] == usual | more
     assert shown["docs/atomic.md"] == usual | {"InvocationError", "ResponseError"}

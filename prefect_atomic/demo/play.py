@@ -22,6 +22,7 @@ from prefect_atomic import (
     CustomHeaders,
     GoogleServiceAccount,
     KeyPair,
+    Marketo,
     OAuthClientCredentials,
     Salesforce,
     SalesforceData360,
@@ -74,7 +75,8 @@ def acts(sandbox: Sandbox) -> list[Act]:
         known.data_360,
     )
     verify = f"{sandbox.url}/verify"
-    atomic, salesforce, marketing_cloud = known.atomic, known.salesforce, known.marketing_cloud
+    atomic, salesforce = known.atomic, known.salesforce
+    marketing_cloud, marketo = known.marketing_cloud, known.marketo
     return [
         Act(
             OAuthClientCredentials(
@@ -179,6 +181,18 @@ def acts(sandbox: Sandbox) -> list[Act]:
             f"{verify}/marketing-cloud",
             "1200 s",
             ("POST /marketing-cloud/v2/token",),
+        ),
+        Act(
+            Marketo(
+                rest_endpoint=marketo.rest_url,
+                identity_endpoint=marketo.identity_url,
+                client_id=marketo.client_id,
+                client_secret=marketo.client_secret,
+            ),
+            "bearer token",
+            f"{verify}/marketo",
+            "its life",
+            ("POST /marketo/identity/oauth/token",),
         ),
     ]
 

@@ -12,6 +12,7 @@ from prefect_atomic import (
     CustomHeaders,
     GoogleServiceAccount,
     KeyPair,
+    Marketo,
     OAuthClientCredentials,
     Salesforce,
     SalesforceData360,
@@ -78,6 +79,9 @@ def make(rsa_pem: str) -> dict[str, Make]:
         given = {"subdomain": "mc563885gzs27c5t9-63k636ttgm", "client_id": "package", "client_secret": secret}
         return SalesforceMarketingCloud(**{**given, **fields})
 
+    def marketo(secret: str = "s3cret-of-the-service", **fields: object) -> Credential:
+        return Marketo(**{"munchkin_id": "123-ABC-456", "client_id": "service", "client_secret": secret, **fields})
+
     return {
         "oauth-client-credentials": oauth,
         "aws-signed-request": aws,
@@ -89,6 +93,7 @@ def make(rsa_pem: str) -> dict[str, Make]:
         "atomic-environment": atomic,
         "salesforce": salesforce,
         "marketing-cloud": marketing_cloud,
+        "marketo": marketo,
     }
 
 

@@ -111,6 +111,18 @@ FORMS: dict[str, dict[str, Any]] = {
         "max_text": 4000,
         "cache_seconds": 1200,
     },
+    "marketo": {
+        "munchkin_id": None,
+        "rest_endpoint": None,
+        "identity_endpoint": None,
+        "client_id": _REQUIRED,
+        "client_secret": _REQUIRED,
+        "partition": None,
+        "calls_per_20_seconds": 100,
+        "concurrent_calls": 10,
+        "calls_per_day": 50_000,
+        "cache_seconds": 3600,
+    },
 }
 CHANGE_NO_TOKEN = {
     "atomic-environment": {
@@ -124,6 +136,7 @@ CHANGE_NO_TOKEN = {
     "salesforce": {"api_version", "stop_at_usage", "timeout"},
     "salesforce-data-360": {"batch_size"},
     "marketing-cloud": {"async_batch", "max_async_bytes", "max_text", "sync_batch"},
+    "marketo": {"calls_per_20_seconds", "calls_per_day", "concurrent_calls", "partition"},
 }
 """Fields that say what is done with a token."""
 

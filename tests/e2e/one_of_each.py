@@ -24,6 +24,7 @@ from prefect_atomic import (
     CustomHeaders,
     GoogleServiceAccount,
     KeyPair,
+    Marketo,
     OAuthClientCredentials,
     Salesforce,
     SalesforceData360,
@@ -41,6 +42,7 @@ AWS_SESSION = "awsSESSIONtoken//////////wEaCXVzLWVhc3QtMSJ+SECRET+/abc=="
 DATA_360_SECRET = "data360SECRET+/=abc%7E0123456789"
 ATOMIC_SECRET = "atomicSECRET+/=abc%2B0123456789:"
 SALESFORCE_SECRET = "salesforceSECRET+/=abc%2B0123456789&"
+MARKETO_SECRET = "marketoSECRET+/=abc%2B0123456789&:"
 MARKETING_CLOUD_SECRET = 'marketingcloudSECRET"+/=abc%2B0123456789'
 PASSPHRASE = 'keypairPASSPHRASE+/=%20"secret"'
 PLAIN_SECRETS = {
@@ -55,6 +57,7 @@ PLAIN_SECRETS = {
     "atomic client secret": ATOMIC_SECRET,
     "salesforce client secret": SALESFORCE_SECRET,
     "marketing cloud client secret": MARKETING_CLOUD_SECRET,
+    "marketo client secret": MARKETO_SECRET,
     "key pair passphrase": PASSPHRASE,
 }
 
@@ -137,6 +140,12 @@ def one_of_each(provider: str, *, step: str = "token") -> dict[str, Credential]:
             client_secret=MARKETING_CLOUD_SECRET,
             auth_url=f"{provider}/{step}",
         ),
+        "marketo": Marketo(
+            rest_endpoint=f"{provider}/rest",
+            identity_endpoint=f"{provider}/{step}/identity",
+            client_id="id",
+            client_secret=MARKETO_SECRET,
+        ),
     }
 
 
@@ -151,6 +160,7 @@ EACH_KIND = (
     "atomic",
     "salesforce",
     "marketing-cloud",
+    "marketo",
 )
 ASKS_A_PROVIDER = (
     "oauth",
@@ -161,6 +171,7 @@ ASKS_A_PROVIDER = (
     "atomic",
     "salesforce",
     "marketing-cloud",
+    "marketo",
 )
 
 
@@ -181,7 +192,7 @@ class Provider:
 
     def __call__(self, request: CapturedRequest) -> Answer | str:
         path, body = request.path, request.body.decode()
-        step = path.lstrip("/")
+        step = path.lstrip("/").removesuffix("/identity/oauth/token")
         if path == "/services/oauth2/token":
             if asked := re.search(r"scope=first-(\d+)", body):
                 return too_talkative(request, status=int(asked[1]))

@@ -100,6 +100,20 @@ class MarketingCloud:
         }
 
 
+class Marketo:
+    kind = "Marketo"
+    lifetime = 3600
+    steps = ("/identity/oauth/token",)
+
+    def __init__(self, url):
+        self.fields = {
+            "rest_endpoint": f"{url}/rest",
+            "identity_endpoint": f"{url}/identity",
+            "client_id": "storm",
+            "client_secret": "correct horse",
+        }
+
+
 @pytest.fixture(params=[OAuth, Data360])
 def account(request, provider):
     return request.param(provider.server.url)
@@ -119,7 +133,7 @@ def each_step(account, times):
     return dict.fromkeys(account.steps, times)
 
 
-@pytest.mark.parametrize("account", [OAuth, Data360, Core, MarketingCloud], indirect=True)
+@pytest.mark.parametrize("account", [OAuth, Data360, Core, MarketingCloud, Marketo], indirect=True)
 def test_a_storm_asks_once_for_each_lifetime(workers, provider, account, order):
     moment = time.time()
 

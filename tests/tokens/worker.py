@@ -13,6 +13,7 @@ import time_machine
 
 from prefect_atomic import (
     KeyPair,
+    Marketo,
     OAuthClientCredentials,
     Salesforce,
     SalesforceData360,
@@ -23,7 +24,7 @@ from prefect_atomic.tokens import shared_cache
 
 KINDS = {
     kind.__name__: kind
-    for kind in (OAuthClientCredentials, SalesforceData360, KeyPair, Salesforce, SalesforceMarketingCloud)
+    for kind in (OAuthClientCredentials, SalesforceData360, KeyPair, Salesforce, SalesforceMarketingCloud, Marketo)
 }
 DESTINATION = "https://api.example.com/contacts"
 

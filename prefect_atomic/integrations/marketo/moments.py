@@ -22,7 +22,10 @@ def moment(argument: str, given: object) -> datetime:
         raise RequestError(f"{argument}: is a datetime, or a text such as 2026-08-01T00:00:00Z.")
     if given.tzinfo is None:
         raise RequestError(f"{argument}: has no time zone; datetime.now(UTC) has one.")
-    return given.astimezone(UTC)
+    try:
+        return given.astimezone(UTC)
+    except OverflowError:
+        raise RequestError(f"{argument}: is before the year 1, or after 9999, in UTC.") from None
 
 
 def written(argument: str, given: object) -> str:
