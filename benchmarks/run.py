@@ -26,6 +26,7 @@ os.environ |= {
 import httpx  # noqa: E402 - Prefect reads its settings when it is imported
 from bulk import bulk  # noqa: E402
 from figure import Figure  # noqa: E402
+from marketo import marketo  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 from transfers import transfers  # noqa: E402
@@ -183,6 +184,7 @@ def main() -> int:
         figures = [*imports(), *requests(sandbox), *proofs(sandbox), *webhooks(sandbox)]
     figures += transfers()
     figures += bulk()
+    figures += marketo()
     table = Table(title="the best of many rounds, the two sides of a comparison in turn")
     for heading in ("what", "measured", "limit"):
         table.add_column(heading, justify="left" if heading == "what" else "right")

@@ -1,6 +1,5 @@
 """Synchronises leads with Marketo while its token ends again and again, one of them faulty, and exports them."""
 
-import csv
 import tempfile
 from pathlib import Path
 
@@ -22,8 +21,7 @@ def main() -> None:
         leads[1234]["leadScore"] = "many"
         outcomes = marketo.sync_leads(leads, on_error="return")
         print(outcomes)
-        for outcome in outcomes.failures():
-            print(outcome)
+        print(*outcomes.failures(), sep="\n")
         print("calls in 20 seconds:", sandbox.marketo()["calls"]["most_in_window"])
 
         sandbox.set_marketo(session_calls=0, error_every=0, export_polls=0)
@@ -35,8 +33,7 @@ def main() -> None:
         marketo.add_to_list(1001, best)
         path = Path(folder) / "leads.csv"
         print(marketo.export_leads(path, fields=["id", "email", "leadScore"], static_list=1001).rows, "exported")
-        with path.open(newline="", encoding="utf-8") as file:
-            print(*csv.reader(file), sep="\n")
+        print(path.read_text("utf-8"))
 
 
 if __name__ == "__main__":

@@ -117,6 +117,7 @@ class Stage:
         self.moto = moto
         self.accounts = sandbox.accounts
         self.folder = folder
+        sandbox.set_marketo(import_polls=0, export_polls=0)  # nobody looks at a job for a second time
         for act in acts(sandbox):
             act.credential.save("crm", overwrite=True)
         WebhookSubscription(

@@ -58,7 +58,7 @@ def called(marketo: Any, wanted: dict[str, Any]) -> dict[str, Any]:
 
 def holding(marketo: Any, wanted: dict[str, Any]) -> dict[str, Any]:
     """Takes all permits, says so, and never gives them back."""
-    limits = marketo.auth()._limits  # noqa: SLF001 - there is no other way to hold them
+    limits = marketo.auth()._limits
     permits = [limits.permit() for _ in range(wanted["count"])]
     for permit in permits:
         permit.acquire()
@@ -69,7 +69,9 @@ def holding(marketo: Any, wanted: dict[str, Any]) -> dict[str, Any]:
 
 def some_leads(first: int, count: int) -> Iterator[dict[str, Any]]:
     """Leads with numbers of their own."""
-    return ({"email": f"lead-{number}@example.com", "leadScore": number % 100} for number in range(first, first + count))
+    return (
+        {"email": f"lead-{number}@example.com", "leadScore": number % 100} for number in range(first, first + count)
+    )
 
 
 def rows(count: int) -> Iterator[dict[str, Any]]:

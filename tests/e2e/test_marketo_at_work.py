@@ -14,6 +14,7 @@ import pytest
 
 from prefect_atomic import Marketo, MarketoQuotaError, Outcomes, RecordsError, instant_retries
 from prefect_atomic.integrations.marketo import limits
+from prefect_atomic.integrations.marketo.api import Api
 from prefect_atomic.sandbox import Sandbox
 from tests.e2e.marketo_programs import expected, some_leads
 
@@ -45,6 +46,12 @@ def sandbox(running_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path:
     running_sandbox.reset()
     yield running_sandbox
     limits.forget()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second is enough to wait for an answer."""
+    monkeypatch.setitem(Api.call.__kwdefaults__, "timeout", 1.0)
 
 
 def block_of(sandbox: Sandbox) -> dict[str, str]:
@@ -158,11 +165,12 @@ def test_leads_get_through_a_fault_that_passes(sandbox: Sandbox, fault: dict[str
         ({"status": 500, "body": "<html>Oops</html>", "content_type": "text/html"}, "unknown"),
         ({"status": 200, "body": "<html>Sign in</html>", "content_type": "text/html"}, "unknown"),
         ({"cut": True}, "unknown"),
+        ({"hang": True}, "unknown"),
     ],
-    ids=["500", "HTML", "cut"],
+    ids=["500", "HTML", "cut", "hang"],
 )
 def test_leads_without_an_answer_are_unknown_and_those_never_sent_are_told_apart(
-    sandbox: Sandbox, fault: dict[str, Any], state: str
+    sandbox: Sandbox, impatient: None, fault: dict[str, Any], state: str
 ) -> None:
     marketo = Marketo(**block_of(sandbox))
     sandbox.misbehave(SYNC, method="POST", **fault)
@@ -191,11 +199,13 @@ def test_a_lead_is_read_after_a_fault_that_passes(sandbox: Sandbox) -> None:
         {"cut": True},
         {"status": 502, "after": True},
         {"status": 200, "body": "<html>Sign in</html>", "content_type": "text/html"},
+        {"hang": True},
+        {"delay": 2.0},
     ],
-    ids=["cut after", "cut before", "502", "HTML"],
+    ids=["cut after", "cut before", "502", "HTML", "hang", "slow"],
 )
 def test_a_campaign_is_never_requested_twice_whatever_becomes_of_the_answer(
-    sandbox: Sandbox, fault: dict[str, Any]
+    sandbox: Sandbox, impatient: None, fault: dict[str, Any]
 ) -> None:
     marketo = Marketo(**block_of(sandbox))
     ids = [int(outcome.id or 0) for outcome in marketo.sync_leads(some_leads(0, 250))]

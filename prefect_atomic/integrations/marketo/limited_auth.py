@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 from typing import TYPE_CHECKING, cast
 
+import anyio
 import anyio.to_thread
 import httpx
+from anyio.lowlevel import RunVar
 
 from prefect_atomic.credentials.auth import TokenAuth
 from prefect_atomic.integrations.marketo.limits import Limits, Permit
@@ -14,6 +16,9 @@ from prefect_atomic.tasks.aside import aside
 
 if TYPE_CHECKING:
     from prefect_atomic.credentials.base import TokenCredential
+
+
+_WAITING: RunVar[dict[Limits, anyio.CapacityLimiter]] = RunVar("prefect_atomic_marketo_waiting")
 
 
 class LimitedAuth(TokenAuth):
@@ -65,7 +70,7 @@ class LimitedAuth(TokenAuth):
         while True:
             permit = self._limits.permit()
             try:
-                await anyio.to_thread.run_sync(permit.acquire)
+                await anyio.to_thread.run_sync(permit.acquire, limiter=_waiting(self._limits))
                 request = await anext(flow) if first is None else request
                 first = yield request
             except BaseException:
@@ -109,4 +114,14 @@ class _AsyncHeld(httpx.AsyncByteStream):
             await self._stream.aclose()
         finally:
             with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(self._permit.release)
+                await anyio.to_thread.run_sync(self._permit.release, limiter=anyio.CapacityLimiter(1))
+
+
+def _waiting(limits: Limits) -> anyio.CapacityLimiter:
+    """Threads of this event loop that wait for permits: if they took all of its own, nobody could end a call."""
+    try:
+        limiters = _WAITING.get()
+    except LookupError:
+        limiters = {}
+        _WAITING.set(limiters)
+    return limiters.setdefault(limits, anyio.CapacityLimiter(limits.at_once))

@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import lru_cache
 from pathlib import Path
 from threading import BoundedSemaphore, Lock
 from typing import TYPE_CHECKING
@@ -75,16 +74,13 @@ class Permit:
         Raises:
             MarketoQuotaError: The calls of the day are used up; nothing is held.
         """
-        limits = self._limits
         try:
-            gate = _gate(limits.instance, limits.at_once)
-            gate.acquire()
-            self._held.callback(gate.release)
-            counters = _counters(limits.instance)
-            self._held.enter_context(counters.slot(limits.at_once))
-            self._held.enter_context(shared_slot(limits.instance))
-            # Last, so that nothing is waited for between the count and the call.
-            self._held.enter_context(counters.call(limits))
+            counters = _counters(self._limits.instance)
+            try:
+                self._wait(counters)
+            except OSError as error:
+                self.release()
+                self._wait(_alone(self._limits.instance, counters, error))
         except BaseException:
             self.release()
             raise
@@ -92,6 +88,16 @@ class Permit:
     def release(self) -> None:
         """Ends it; once is enough, and more do no harm."""
         self._held.close()
+
+    def _wait(self, counters: _Counters) -> None:
+        limits = self._limits
+        gate = _gate(limits.instance, limits.at_once)
+        gate.acquire()
+        self._held.callback(gate.release)
+        self._held.enter_context(counters.slot(limits.at_once))
+        self._held.enter_context(shared_slot(limits.instance))
+        # Last, so that nothing is waited for between the count and the call.
+        self._held.enter_context(counters.call(limits))
 
 
 class _Counters:
@@ -126,7 +132,7 @@ class _Counters:
         """
         with self._counted() as file:
             self._count_in_day(file, limits.per_day)
-            place, starts_at = _free_place(file, limits.per_window)
+            place, starts_at = _free_place(file, limits)
             _write(file, place, starts_at + WINDOW)
         sleep(max(0.0, starts_at - time.time()))
         try:
@@ -185,12 +191,14 @@ def _central(now: float) -> datetime:
     return datetime.fromtimestamp(now, ZoneInfo("America/Chicago"))
 
 
-def _free_place(file: int, most: int) -> tuple[int, float]:
+def _free_place(file: int, limits: Limits) -> tuple[int, float]:
     """Where the window has a place, and from when on."""
-    now = time.time()
+    now, most = time.time(), limits.per_window
+    # All those who may wait at the same time have places in as many windows to come.
+    latest = now + WINDOW * (2 + math.ceil(limits.at_once / most))
     size = max(0, os.fstat(file).st_size - _DAY.size) // _MOMENT.size
     # None can be later than that: such a moment was written before the clock went back.
-    free = [moment if (moment := _read(file, place)) <= now + 3 * WINDOW else 0.0 for place in range(max(size, most))]
+    free = [moment if (moment := _read(file, place)) <= latest else 0.0 for place in range(max(size, most))]
     taken = sum(moment > now for moment in free)
     if taken < most:
         return free.index(min(free)), now
@@ -211,6 +219,7 @@ def _write(file: int, place: int, moment: float) -> None:
 
 
 _gates: dict[tuple[str, int], BoundedSemaphore] = {}
+_known: dict[str, _Counters] = {}
 _making = Lock()
 
 
@@ -220,19 +229,37 @@ def _gate(instance: str, most: int) -> BoundedSemaphore:
         return _gates.setdefault((instance, most), BoundedSemaphore(most))
 
 
-@lru_cache
 def _counters(instance: str) -> _Counters:
+    with _making:
+        if instance not in _known:
+            _known[instance] = _made(instance)
+        return _known[instance]
+
+
+def _made(instance: str) -> _Counters:
     folder = limits_folder()
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.chmod(0o700)
         (folder / f"{instance}.calls").touch(0o600)
     except OSError as error:
-        logger.warning(
-            "%s cannot be written to (%s), so this process counts its calls to Marketo alone.", folder, error.strerror
-        )
-        folder = Path(tempfile.mkdtemp(prefix="prefect-atomic-limits-"))
+        return _made_alone(instance, folder, error)
     return _Counters(folder, instance)
+
+
+def _alone(instance: str, failed: _Counters, error: OSError) -> _Counters:
+    """Counters of this process alone, in place of those whose files failed."""
+    with _making:
+        if _known.get(instance) is failed:
+            _known[instance] = _made_alone(instance, limits_folder(), error)
+        return _known.setdefault(instance, failed)
+
+
+def _made_alone(instance: str, folder: Path, error: OSError) -> _Counters:
+    logger.warning(
+        "%s cannot be written to (%s), so this process counts its calls to Marketo alone.", folder, error.strerror
+    )
+    return _Counters(Path(tempfile.mkdtemp(prefix="prefect-atomic-limits-")), instance)
 
 
 def forget() -> None:
@@ -240,7 +267,7 @@ def forget() -> None:
     global _making
     _making = Lock()
     _gates.clear()
-    _counters.cache_clear()
+    _known.clear()
 
 
 os.register_at_fork(after_in_child=forget)
