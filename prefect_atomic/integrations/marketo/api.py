@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, Literal
 from urllib.parse import quote, urlencode
 
-from prefect_atomic.errors import MarketoInputError, RequestError, ResponseError
+from prefect_atomic.errors import MarketoInputError, RequestError, ResponseError, TransportError
 from prefect_atomic.integrations.marketo.answers import (
     NOT_DONE,
     TOKEN,
@@ -208,6 +208,11 @@ def _written(value: Any) -> Any:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return ",".join(value) if all(isinstance(each, str) for each in value) else list(value)
     return value
+
+
+def never_arrived(error: TransportError) -> bool:
+    """Whether a call surely did not reach Marketo."""
+    return error.reason.startswith(("could not connect", "waited too long for a free connection"))
 
 
 def check_id(argument: str, value: object) -> int:

@@ -105,35 +105,7 @@ def export_leads(
     state: JobNotes | str | Path | None = None,
     wait: float = 14_400.0,
 ) -> ExportResult:
-    """Writes leads into a file of CSV (UTF-8, RFC 4180, one header).
-
-    Args:
-        api: The instance.
-        target: A path, a file that is open in binary mode, or a key in `bucket`. A path or a key has what it had until
-            all is there; meanwhile the rows are in `PATH.part`, or in the folder `KEY.parts`.
-        fields: The API names of the fields.
-        created: Leads that were created from the first of two moments on, and before the second.
-        updated: Leads that were last updated then. One that is updated while this runs may be in the file twice, or not
-            at all: end it in the past, and ask for what comes later the next time. Not all instances have this filter.
-        static_list: Leads of a static list, by its id or name.
-        smart_list: Leads of a smart list, by its id or name. Not all instances have this filter.
-        header_names: What columns are called, by the name of the field.
-        bucket: Where the object is that `target` names.
-        state: Where notes of the jobs are kept, a path or a `JobNotes`, so that the same call goes on where a killed
-            one was, and repeated after its end gives the same result; None = nowhere.
-        wait: The longest to wait for each job, in seconds; it may wait for a quota of bytes, or for others.
-
-    Returns:
-        What was exported.
-
-    Raises:
-        RequestError: The arguments make no export; no job was made.
-        MarketoQuotaError: The bytes, or the calls, of the day are used up; the same call, with its `state`, goes on
-            when they are counted anew.
-        MarketoInputError: Marketo refuses the job, such as for a field that it does not know.
-        MarketoError: A job failed, or its file is damaged; says which one.
-        AtomicError: A job is not over in time, or Marketo, or the bucket, did not answer.
-    """
+    """Writes leads into a file of CSV; see `Marketo.export_leads`."""
     given = {"createdAt": created, "updatedAt": updated, "staticList": static_list, "smartList": smart_list}
     filters = {name: value for name, value in given.items() if value is not None}
     if len(filters) != 1:
@@ -171,21 +143,7 @@ def export_activities(
     state: JobNotes | str | Path | None = None,
     wait: float = 14_400.0,
 ) -> ExportResult:
-    """Writes activities into a file of CSV; its `attributes` are JSON. All else is as with `export_leads`.
-
-    Args:
-        api: The instance.
-        target: A path, a file that is open in binary mode, or a key in `bucket`.
-        since: The moment from which on.
-        until: The moment before which.
-        activity_types: The ids of types; None = all of them.
-        fields: Some of `marketoGUID`, `leadId`, `activityDate`, `activityTypeId`, `campaignId`,
-            `primaryAttributeValueId`, `primaryAttributeValue`, `attributes`; None = all of these.
-        header_names: What columns are called, by the name of the field.
-        bucket: Where the object is that `target` names.
-        state: Where notes of the jobs are kept.
-        wait: The longest to wait for each job, in seconds.
-    """
+    """Writes activities into a file of CSV; see `Marketo.export_activities`."""
     names = field_names(fields)
     chosen: dict[str, Any] = {}
     if activity_types is not None:

@@ -28,7 +28,7 @@ from prefect_atomic.errors import (
     TransportError,
 )
 from prefect_atomic.integrations.marketo.answers import NOT_DONE, Answer
-from prefect_atomic.integrations.marketo.api import Api, Params, check_id, check_name
+from prefect_atomic.integrations.marketo.api import Api, Params, check_id, check_name, never_arrived
 from prefect_atomic.integrations.marketo.import_files import MOST_BYTES, ImportFile, cut
 from prefect_atomic.integrations.marketo.import_rows import Returned, columns_of, joined
 from prefect_atomic.integrations.marketo.job_notes import JobNotes, Notes
@@ -49,7 +49,6 @@ _FIRST_LOOK = 5.0
 _LONGEST_PAUSE = 30.0
 _COMPLETE = frozenset({"complete", "completed"})
 _FAILED = frozenset({"failed", "canceled", "cancelled"})
-_NEVER_ARRIVED = ("could not connect", "waited too long for a free connection")
 _COUNTS = ("numOfLeadsProcessed", "numOfObjectsProcessed")
 
 
@@ -66,34 +65,7 @@ def import_leads(
     wait: float = 3600.0,
     on_error: OnError = "raise",
 ) -> Outcomes:
-    """Creates and updates leads in bulk.
-
-    Args:
-        api: The instance.
-        records: Mappings of the API names of fields to values; a file of CSV (UTF-8, RFC 4180, with a header) or of
-            JSON Lines (`.jsonl`, `.ndjson`), by its path or open in binary mode; or the key of one in `bucket`.
-        lookup_field: The field that tells leads; None = `email`. With `id`, leads are only updated.
-        list_id: A static list that they are put on.
-        partition: The partition of new leads.
-        columns: The fields, for mappings and JSON Lines; None = those of the first record.
-        bucket: Where the object is that `records` names.
-        state: Where notes of the jobs are kept, a path or a `JobNotes`, so that the same call with the same records
-            goes on where a killed one was, within 7 days; None = nowhere.
-        wait: The longest to wait for Marketo to process a file, in seconds.
-        on_error: `raise`, or `return` the outcomes whatever they are.
-
-    Returns:
-        What became of each row, by its number from 0; the header of a file, and empty lines in it, do not count. One
-        that Marketo warns of has succeeded, and the warning as its message. Rows of a file that was not processed in
-        time are `unknown`, and the message has the id of the batch, under which Marketo has the results for 7 days.
-
-    Raises:
-        RequestError: The arguments make no import; nothing was sent.
-        MarketoInputError: Marketo refuses the file, such as for an unknown column; nothing was imported.
-        RecordsError: Some rows did not surely succeed; has the outcomes. Where the quota of the day was used up, it
-            was raised from the `MarketoQuotaError` that says until when.
-        AtomicError: Nothing was imported, as nothing can be; says why.
-    """
+    """Creates and updates leads in bulk; see `Marketo.import_leads`."""
     params = {
         "format": "csv",
         "lookupField": None if lookup_field is None else check_name("lookup_field", lookup_field, "email"),
@@ -115,18 +87,7 @@ def import_custom_objects(
     wait: float = 3600.0,
     on_error: OnError = "raise",
 ) -> Outcomes:
-    """Creates and updates records of a custom object in bulk. All else is as with `import_leads`.
-
-    Args:
-        api: The instance.
-        api_name: The API name of the custom object, such as `car_c`.
-        records: The records.
-        columns: The fields, for mappings and JSON Lines.
-        bucket: Where the object is that `records` names.
-        state: Where notes of the jobs are kept.
-        wait: The longest to wait for Marketo to process a file, in seconds.
-        on_error: `raise`, or `return`.
-    """
+    """Creates and updates records of a custom object in bulk; see `Marketo.import_custom_objects`."""
     path = ("customobjects", check_name("api_name", api_name, "car_c"), "import")
     kind = _Kind("custom objects to be imported", path, path, params={"format": "csv"})
     return _import(api, kind, records, columns, bucket, state, wait, on_error)
@@ -144,19 +105,7 @@ def import_program_members(
     wait: float = 3600.0,
     on_error: OnError = "raise",
 ) -> Outcomes:
-    """Makes leads members of a program in bulk; new ones are created. All else is as with `import_leads`.
-
-    Args:
-        api: The instance.
-        program_id: The id of the program.
-        status: The status in the program that all of them get, such as `Registered`.
-        records: The leads, told by their `email`.
-        columns: The fields, for mappings and JSON Lines.
-        bucket: Where the object is that `records` names.
-        state: Where notes of the jobs are kept.
-        wait: The longest to wait for Marketo to process a file, in seconds.
-        on_error: `raise`, or `return`.
-    """
+    """Makes leads members of a program in bulk; see `Marketo.import_program_members`."""
     path = ("program", check_id("program_id", program_id), "members", "import")
     # Adobe's description has this one in capitals, and the others not.
     params = {"format": "CSV", "programMemberStatus": check_name("status", status, "Registered")}
@@ -406,7 +355,7 @@ class _Importing:
 
 def _may_have_arrived(error: AtomicError) -> bool:
     if isinstance(error, TransportError):
-        return not error.reason.startswith(_NEVER_ARRIVED)
+        return not never_arrived(error)
     if isinstance(error, MarketoError):
         return error.transient and error.code not in NOT_DONE
     return isinstance(error, ResponseError)

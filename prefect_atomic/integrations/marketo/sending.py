@@ -19,7 +19,7 @@ from prefect_atomic.errors import (
     TransportError,
 )
 from prefect_atomic.integrations.marketo.answers import NOT_DONE, Answer, reasons_in
-from prefect_atomic.integrations.marketo.api import MOST, MOST_BYTES
+from prefect_atomic.integrations.marketo.api import MOST, MOST_BYTES, never_arrived
 from prefect_atomic.integrations.records import Batch, OnError, Outcome, Outcomes, Reading, State, json_batches, settled
 from prefect_atomic.integrations.records.batches import Check
 
@@ -34,7 +34,6 @@ _TELLING = 3
 _REFUSED_IN_A_ROW = 1000
 """Records that are refused one after another: to look for good ones takes two calls for each."""
 
-_NEVER_ARRIVED = ("could not connect", "waited too long for a free connection")
 _DONE = frozenset({"created", "updated", "deleted", "added", "removed"})
 _FIELD = re.compile(r"[Ff]ield '([^']{1,255})'")
 
@@ -194,8 +193,8 @@ class _Delivery:
         return made
 
     def _fail(self, part: Batch, error: AtomicError, made: _Made) -> None:
-        never_arrived = isinstance(error, TransportError) and error.reason.startswith(_NEVER_ARRIVED)
-        if never_arrived or not isinstance(error, TransportError | ResponseError):
+        is_lost = isinstance(error, ResponseError) or (isinstance(error, TransportError) and not never_arrived(error))
+        if not is_lost:
             # A busy Marketo that did not say that it did nothing may have done it.
             in_doubt = isinstance(error, MarketoError) and error.transient and error.code not in NOT_DONE
             made.outcomes += _all(part, "unknown" if in_doubt else "not sent", error)

@@ -30,6 +30,8 @@ _LOCKED = 423
 _USUAL_WAIT = 1.0
 
 _found: dict[str, tuple[float, bool]] = {}
+_down_until = 0.0
+_warned = False
 
 
 def limit_names(instance: str) -> tuple[str, str]:
@@ -44,7 +46,7 @@ def shared_slot(instance: str) -> Iterator[None]:
 
     Where the Prefect API fails, the call goes on with the limits of this host alone.
     """
-    if not get_current_settings().api.url:
+    if not get_current_settings().api.url or time.monotonic() < _down_until:
         yield
         return
     calls, at_once = limit_names(instance)
@@ -111,4 +113,9 @@ def _waited_for(ask: Any) -> httpx.Response:
 
 
 def _warn(error: Exception) -> None:
-    logger.warning("Prefect's global concurrency limits could not be used (%s).", type(error).__name__)
+    """Tells it once; the API is left alone for a while, as each call would wait for it."""
+    global _down_until, _warned
+    _down_until = time.monotonic() + _LOOKED_UP_EVERY
+    if not _warned:
+        _warned = True
+        logger.warning("Prefect's global concurrency limits could not be used (%s).", type(error).__name__)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -438,30 +436,3 @@ def test_notes_of_another_import_are_refused(marketo: Marketo, tmp_path: Path) -
     path.write_text("[]")
     with pytest.raises(RequestError, match="state: "):
         import_leads(marketo._api(), leads(1), state=path)
-
-
-# Memory
-
-_MANY = """
-import resource, sys
-from prefect_atomic import Marketo, instant_retries
-from prefect_atomic.integrations.marketo.imports import import_leads
-names = ("rest_endpoint", "identity_endpoint", "client_id", "client_secret")
-block = Marketo(**dict(zip(names, sys.argv[1:])))
-rows = ({"email": f"lead-{n}@example.com", "firstName": "A name", "lastName": f"of {n}"} for n in range(500_000))
-with instant_retries():
-    outcomes = import_leads(block._api(), rows, on_error="return")
-print(outcomes.succeeded, outcomes.failed, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-"""
-
-
-def test_half_a_million_leads_take_less_than_200_mb(sandbox: Sandbox) -> None:
-    sandbox.set_marketo(fail_row_every=3)
-    account = sandbox.accounts.marketo
-    given = [account.rest_url, account.identity_url, account.client_id, account.client_secret]
-    made = subprocess.run(
-        [sys.executable, "-c", _MANY, *given], capture_output=True, text=True, check=True, timeout=280
-    )
-    succeeded, failed, kilobytes = map(int, made.stdout.split())
-    assert (succeeded, failed) == (333_334, 166_666)
-    assert kilobytes < 200_000
