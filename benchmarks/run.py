@@ -26,7 +26,7 @@ os.environ |= {
 import httpx  # noqa: E402 - Prefect reads its settings when it is imported
 from bulk import bulk  # noqa: E402
 from figure import Figure  # noqa: E402
-from marketo import marketo  # noqa: E402
+from marketo_leads import marketo  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 from transfers import transfers  # noqa: E402

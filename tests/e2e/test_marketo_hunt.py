@@ -12,10 +12,11 @@ import logging
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+from prefect import flow
 
 from prefect_atomic import Marketo, instant_retries, send_request
 from prefect_atomic.credentials import provider
@@ -24,6 +25,9 @@ from tests.e2e.hunting import Hunter
 from tests.e2e.one_of_each import too_talkative
 from tests.e2e.servers.faulty import Answer, CapturedRequest, FaultServer
 from tests.e2e.test_salesforce_hunt import Search
+
+if TYPE_CHECKING:
+    from tests.e2e.prefect_server import PrefectServer
 
 pytestmark = pytest.mark.timeout(280)
 
@@ -51,6 +55,10 @@ class Instance:
             client_id="service",
             client_secret=SECRETS["client secret"],
         )
+
+    def asked(self) -> list[CapturedRequest]:
+        """What reached the API."""
+        return [request for request in self.server.requests if request.path.startswith("/rest")]
 
     def _answer(self, request: CapturedRequest) -> Answer | str:
         if request.path.startswith("/identity"):
@@ -187,6 +195,37 @@ def test_an_identity_endpoint_without_an_answer_is_told_without_its_query(
         search.attempt(block.check)
     search.look("logs", caplog.text, *(str(record.args) for record in caplog.records))
     assert "errors" in search.hunter.searched
+    assert not search.found, "\n".join({str(finding): None for finding in search.found})
+
+
+@pytest.mark.prefect_server
+def test_what_prefect_shows_of_a_saved_block_and_a_run_has_no_secret(
+    prefect_api: PrefectServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT_ATOMIC_TOKEN_STORE_PATH", str(tmp_path / "tokens"))
+    monkeypatch.setenv("PREFECT_ATOMIC_LIMITS_PATH", str(tmp_path / "limits"))
+    limits.forget()
+
+    @flow(persist_result=True)
+    def hunted(given: Marketo) -> Any:
+        return given.sync_leads([{"email": "ada@example.com"}], on_error="return")
+
+    search = Search(Hunter(SECRETS))
+    with FaultServer() as server, instant_retries():
+        instance = Instance(server)
+        instance.mode = "1003"
+        block = instance.block()
+        block.save("hunted", overwrite=True)
+        search.attempt(lambda: hunted(block))
+        search.attempt(lambda: hunted(Marketo.load("hunted")))  # type: ignore[arg-type]
+        assert len(instance.asked()) >= 2
+        _known(search, instance)
+    shown = prefect_api.all_of("block_documents/filter")
+    assert any(document["name"] == "hunted" for document in shown)
+    runs = [run for run in prefect_api.all_of("flow_runs/filter") if "given" in run["parameters"]]
+    assert len(runs) >= 2
+    search.look("Prefect's API", json.dumps(shown), json.dumps(runs), json.dumps(prefect_api.all_of("logs/filter")))
+    search.found += search.hunter.search_files("stored results", prefect_api.results)
     assert not search.found, "\n".join({str(finding): None for finding in search.found})
 
 
