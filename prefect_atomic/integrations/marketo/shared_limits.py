@@ -53,14 +53,15 @@ def shared_slot(instance: str) -> Iterator[None]:
     lease = None
     try:
         try:
-            with _client() as client:
-                if _exists(client, at_once):
+            if _exists(at_once):
+                with _client() as client:
                     lease = _waited_for(
                         lambda: client.increment_concurrency_slots_with_lease(
                             [at_once], slots=1, mode="concurrency", lease_duration=_LEASE
                         )
                     ).json()["lease_id"]
-                if _exists(client, calls):
+            if _exists(calls):
+                with _client() as client:
                     _waited_for(lambda: client.increment_concurrency_slots([calls], slots=1, mode="rate_limit"))
         except Exception as error:  # noqa: BLE001 - Prefect raises many kinds
             _warn(error)
@@ -80,13 +81,15 @@ def _client() -> SyncPrefectClient:
     return get_client(sync_client=True)
 
 
-def _exists(client: SyncPrefectClient, name: str) -> bool:
+def _exists(name: str) -> bool:
+    """Whether there is such a limit, as far as was seen within the last minute: most have none, and are not to wait."""
     looked_up_at, exists = _found.get(name, (0.0, False))
     if time.monotonic() - looked_up_at > _LOOKED_UP_EVERY or not looked_up_at:
         from prefect.exceptions import ObjectNotFound
 
         try:
-            client.read_global_concurrency_limit_by_name(name)
+            with _client() as client:
+                client.read_global_concurrency_limit_by_name(name)
             exists = True
         except ObjectNotFound:
             exists = False
