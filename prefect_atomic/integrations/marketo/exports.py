@@ -15,6 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any, BinaryIO, Literal, TypeVar, cast
 
+from prefect.context import FlowRunContext, TaskRunContext
 from prefect.logging import get_logger
 
 from prefect_atomic.errors import (
@@ -35,6 +36,7 @@ from prefect_atomic.integrations.marketo.job_notes import JobNotes, Notes
 from prefect_atomic.integrations.marketo.leads import field_names
 from prefect_atomic.integrations.marketo.patience import Patience, check_wait
 from prefect_atomic.integrations.s3 import S3Bucket
+from prefect_atomic.tasks.progress import ProgressArtifact
 
 T = TypeVar("T")
 logger = get_logger("atomic.marketo")
@@ -239,17 +241,27 @@ class _Exporting:
         if not self._was_finished():
             waiting = deque(range(self._resumed(), len(self._asked.parts)))
             under_way: deque[int] = deque()
+            progress = self._progress()
             while waiting or under_way:
                 while waiting and len(under_way) < _AT_ONCE:
                     self._begin(waiting[0])
                     under_way.append(waiting.popleft())
                 self._settle(under_way.popleft())
+                if progress:
+                    progress.tell(self._noted["written"] / len(self._asked.parts))
             self._noted["complete"] = True
             self._notes.save()
             self._place.finish()
             self._noted["finished"] = True
             self._notes.save()
         return self._result()
+
+    def _progress(self) -> ProgressArtifact | None:
+        """Shows how many spans are there, if a run is there to show it."""
+        if not (TaskRunContext.get() or FlowRunContext.get()):
+            return None
+        parts = len(self._asked.parts)
+        return ProgressArtifact("marketo-bulk-export", f"{self._asked.kind} of Marketo, by {parts} jobs")
 
     def _was_finished(self) -> bool:
         """Whether a call before came to the end, and what it made is there."""
