@@ -19,6 +19,7 @@ from prefect_atomic import AtomicError, Marketo, MarketoInputError, MarketoQuota
 from prefect_atomic.integrations.marketo import resolve as resolve_marketo
 from prefect_atomic.integrations.marketo.added_before import added_before
 from prefect_atomic.integrations.marketo.api import MOST, check_id, check_name
+from prefect_atomic.integrations.marketo.limits import next_day
 from prefect_atomic.integrations.marketo.moments import written
 from prefect_atomic.integrations.s3 import resolve as resolve_bucket
 from prefect_atomic.tasks.alone import alone
@@ -37,6 +38,7 @@ _UNSENDABLE = frozenset({"INVALID_RECORD", "RECORD_TOO_LARGE"})
 _OWN = ("activityDate", "primaryAttributeValue")
 """Names in the mapping that are of no attribute."""
 _LEAD = "leadId"
+_QUOTA = ("607", "calls_per_day")
 _FIRST_CUSTOM = 100_000
 """Types with higher ids are an instance's own."""
 
@@ -286,7 +288,8 @@ class _Syncing:
         """
         state = self._state
         if state.sending or state.again:
-            age = time.time() - state.saved_at
+            # A call may have been sent long after it was noted. What came with another content was over by then.
+            age = 0.0 if state.sending else time.time() - state.saved_at
             sleep(min(max(self._how.settle_after - age, 0.0), self._how.settle_after))
         if state.sending:
             self._note_added_before(state.sending)
@@ -328,6 +331,8 @@ class _Syncing:
             state.sending = in_doubt
             if first is not None:
                 self._record.save()
+                if first.code in _QUOTA:
+                    raise MarketoQuotaError(str(first), code=str(first.code), until=next_day(time.time()))
                 raise AtomicError(f"not all is known to be added: {made!r}; the first is {first}", transient=True)
         self._reject(reasons | state.refused)
         state.through = chunk[-1].line

@@ -21,6 +21,8 @@ class AtomicError(Exception):
         retry_after: Seconds the other side asked to wait, where it said so.
     """
 
+    _may_be_done = False  # whether an attempt before the one that failed may have done what was asked
+
     def __init__(self, message: str, *, transient: bool = False, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.transient = transient

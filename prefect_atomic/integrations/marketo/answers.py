@@ -29,6 +29,9 @@ TOKEN = frozenset({"601", "602"})
 NOT_DONE = frozenset({"601", "602", "606", "608", "614", "615", "1016", "1019", "1029"})
 """Codes of what surely was not done, so that it may be sent again whatever it is."""
 
+QUEUED = frozenset({"1016", "1019", "1029"})
+"""Codes of a queue that is full, for minutes or hours."""
+
 _BUSY = frozenset({"502", "604", "606", "608", "611", "614", "615", "713", "719", "1016", "1019"})
 _ACCESS = frozenset({"603", "1008"})
 _FAULT = frozenset({"500"})
@@ -60,7 +63,7 @@ class Answer:
     Attributes:
         result: What was asked for.
         next_page_token: Of the next page, where there is one.
-        more_result: Whether there is more, where the token is always given.
+        more_result: Whether there is more, where the token is always given; None where that is not said.
         warnings: What Marketo warns of.
         response: The answer itself.
         may_be_second: Whether an attempt before may have done it already.
@@ -68,7 +71,7 @@ class Answer:
 
     result: list[dict[str, Any]]
     next_page_token: str | None
-    more_result: bool
+    more_result: bool | None
     warnings: tuple[str, ...]
     response: Response
     may_be_second: bool = False
@@ -85,13 +88,13 @@ def read(response: Response, *, may_be_second: bool = False) -> Answer:
     if found.get("success") is not True:
         reasons = reasons_in(found, "errors")
         if any(reason.code == "702" for reason in reasons):  # nothing was found; most calls say yes to that
-            return Answer([], None, False, (), response)
+            return Answer([], None, None, (), response)
         raise refusal(response, reasons)
     result = found.get("result")
     return Answer(
         result=[each for each in result if isinstance(each, dict)] if isinstance(result, list) else [],
         next_page_token=_text(found.get("nextPageToken")) or None,
-        more_result=found.get("moreResult") is True,
+        more_result=more if isinstance(more := found.get("moreResult"), bool) else None,
         warnings=tuple(reason.message or reason.code for reason in reasons_in(found, "warnings")),
         response=response,
         may_be_second=may_be_second,

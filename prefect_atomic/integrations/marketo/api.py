@@ -8,7 +8,15 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, Literal
 from urllib.parse import quote, urlencode
 
-from prefect_atomic.errors import MarketoInputError, RequestError, ResponseError, TransportError
+from prefect_atomic.errors import (
+    AtomicError,
+    CredentialError,
+    MarketoError,
+    MarketoInputError,
+    RequestError,
+    ResponseError,
+    TransportError,
+)
 from prefect_atomic.integrations.marketo.answers import (
     NOT_DONE,
     TOKEN,
@@ -39,6 +47,8 @@ LONGEST_URI = 7_500
 
 _TIMEOUT = 120.0
 """Seconds to wait for each part of an answer; most calls end within 90 at Marketo."""
+_ONCE = Retry(attempts=1)
+_TOO_MANY = 429
 _TOKENS = 3
 """Attempts with a new token: one that has hardly any life left may end on the way."""
 
@@ -73,6 +83,7 @@ class Api:
         files: Mapping[str, tuple[str, BinaryIO, str]] | None = None,
         repeatable: bool | None = None,
         retry: Retry = PATIENT,
+        but: frozenset[str] = frozenset(),
         timeout: float = _TIMEOUT,
     ) -> Answer:
         """Makes a call. A query that is too long for a URL goes into the body (`_method=GET`).
@@ -86,7 +97,8 @@ class Api:
             content: The body, as JSON that is ready to be sent.
             files: The parts of a form, with their name, content and type.
             repeatable: Whether doing it twice does no harm; None = as the method says.
-            retry: How often, and how long, to wait where Marketo is busy.
+            retry: How often, and how long, to wait where Marketo is busy, or does not answer.
+            but: Codes that are not waited for, as the caller does.
             timeout: Seconds to wait for each part of the answer.
 
         Raises:
@@ -104,20 +116,37 @@ class Api:
             query = []
         elif content is not None:
             headers["Content-Type"] = "application/json"
-        may_be_second = False
+        may_be_second, tokens = False, 0
         for attempt in range(1, retry.attempts + 1):
             request = outgoing(
                 method, url, params=query, headers=headers, json=json, content=content, files=files, timeout=timeout
             )
-            response = self._send(request, Policy(retry=PATIENT, repeatable=repeatable))
-            found = object_of(response)
-            may_be_second |= response.attempts > 1
-            reasons = [] if found["success"] else reasons_in(found, "errors")
-            if attempt == retry.attempts or not self._may_repeat(reasons, attempt, repeatable=repeatable):
-                break
-            may_be_second |= reasons[0].code not in NOT_DONE
-            sleep(_wait(retry, attempt, reasons[0].code))
-        return read(response, may_be_second=may_be_second)
+            try:
+                # One attempt: what surely was not done is judged here, and by no status that a proxy may have made up.
+                response = self._send(request, Policy(retry=_ONCE, repeatable=repeatable))
+                found = object_of(response)
+                reasons = [] if found["success"] else reasons_in(found, "errors")
+                if reasons and reasons[0].code in TOKEN:
+                    tokens += 1
+                if (
+                    attempt == retry.attempts
+                    or (reasons and reasons[0].code in but)
+                    or not self._may_repeat(reasons, tokens, repeatable=repeatable)
+                ):
+                    return read(response, may_be_second=may_be_second)
+                may_be_second |= reasons[0].code not in NOT_DONE
+                seconds = _wait(retry, attempt, reasons[0].code)
+            except AtomicError as error:
+                error._may_be_done = may_be_second
+                not_done = was_not_done(error)
+                if attempt == retry.attempts or not error.transient or not (repeatable or not_done):
+                    raise
+                if isinstance(error, MarketoError | CredentialError):  # these were waited for
+                    raise
+                may_be_second |= not not_done
+                seconds = retry.wait(attempt, error.retry_after)
+            sleep(seconds)
+        raise AssertionError("the last attempt returns, or raises")
 
     def download(
         self, *path: str | int, sink: Sink, first: int = 0, retry: Retry = PATIENT, timeout: float = _TIMEOUT
@@ -137,6 +166,7 @@ class Api:
         """
         # Parts of a file that is packed on the way could not be put together.
         headers = {"Accept": "text/csv, */*", "Accept-Encoding": "identity"}
+        tokens = 0
         if first:
             headers["Range"] = f"bytes={first}-"
         for attempt in range(1, PATIENT.attempts + 1):
@@ -149,7 +179,8 @@ class Api:
             # A refusal, which is a 200 too, is in the sink now.
             response = self._refused(response, sink, start)
             reasons = reasons_in(object_of(response), "errors")
-            if attempt == PATIENT.attempts or not self._may_repeat(reasons, attempt, repeatable=True):
+            tokens += bool(reasons and reasons[0].code in TOKEN)
+            if attempt == PATIENT.attempts or not self._may_repeat(reasons, tokens, repeatable=True):
                 break
             sleep(_wait(PATIENT, attempt, reasons[0].code))
         raise refusal(response, reasons)
@@ -184,13 +215,13 @@ class Api:
         """Without those secrets, too, that this request did not send: texts of answers become those of outcomes."""
         return scrub_content(content, self.proof.known_secrets())
 
-    def _may_repeat(self, reasons: list[Reason], attempt: int, *, repeatable: bool) -> bool:
+    def _may_repeat(self, reasons: list[Reason], tokens: int, *, repeatable: bool) -> bool:
         if not reasons:
             return False
         first = reasons[0]
         if first.code in TOKEN:
             self.proof.invalidate()
-            return attempt < _TOKENS
+            return tokens < _TOKENS
         return meaning(first) == "busy" and (repeatable or first.code in NOT_DONE)
 
     def _url(self, base: Base, path: tuple[str | int, ...]) -> str:
@@ -213,6 +244,13 @@ def _written(value: Any) -> Any:
 def never_arrived(error: TransportError) -> bool:
     """Whether a call surely did not reach Marketo."""
     return error.reason.startswith(("could not connect", "waited too long for a free connection"))
+
+
+def was_not_done(error: AtomicError) -> bool:
+    """Whether a failure shows that Marketo did nothing. (A 503 does not: something in between may have said it.)"""
+    if isinstance(error, TransportError):
+        return never_arrived(error)
+    return isinstance(error, ResponseError) and error.response.status_code == _TOO_MANY
 
 
 def check_id(argument: str, value: object) -> int:

@@ -66,7 +66,8 @@ def schedule(
         about["cloneToProgramName"] = check_name("clone_to_program", clone_to_program, "Webinar of May")
     answer = api.call("POST", *path, json={"input": about}, repeatable=False)
     first = answer.result[0] if answer.result else {}
-    return check_id("the id that Marketo answered with", first.get("id", campaign_id))
+    scheduled = first.get("id")
+    return scheduled if isinstance(scheduled, int) else check_id("campaign_id", campaign_id)
 
 
 def _tokens(tokens: Mapping[str, str] | None) -> list[dict[str, str]]:

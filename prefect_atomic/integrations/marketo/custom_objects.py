@@ -22,7 +22,7 @@ By = Literal["dedupeFields", "idField"]
 _ACTIONS = ("createOrUpdate", "createOnly", "updateOnly")
 _BY = ("dedupeFields", "idField")
 _NOT_FOUND = "1013"
-_EXISTS = "1005"
+_EXISTS = frozenset({"1005", "1017"})
 
 
 def describe(api: Api, name: str) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def sync(
         wrap=wrapped({"action": action, "dedupeBy": dedupe_by}),
         at_once=api.at_once,
         keys=_keys(about, dedupe_by),
-        in_doubt=frozenset({_EXISTS}) if action == "createOnly" else frozenset(),
+        in_doubt=_EXISTS if action == "createOnly" else frozenset(),
     )
     return sending.run(records, check=partial(_fault, about, dedupe_by), on_error=on_error)
 
@@ -100,15 +100,15 @@ def _by_several(
                 f"values: has a {type(wrong).__name__}; each is a mapping of the fields that tell records."
             )
         asked = {"filterType": "dedupeFields", "fields": fields, "input": some, "batchSize": MOST}
-        token = None
+        token: str | None = None
         while True:
             more = {**asked, "nextPageToken": token}
             body = {field: value for field, value in more.items() if value is not None}
             params = {"_method": "GET", "filterType": "dedupeFields"}
             answer = api.call("POST", *path, params=params, json=body, repeatable=True)
             yield from answer.result
-            token = answer.next_page_token
-            if token is None:
+            asked_with, token = token, answer.next_page_token
+            if token is None or answer.more_result is False or (token == asked_with and not answer.result):
                 break
 
 

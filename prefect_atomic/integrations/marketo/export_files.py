@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any, BinaryIO
 
-from prefect_atomic.errors import MarketoError, TransportError
+from prefect_atomic.errors import MarketoError, ResponseError, TransportError
 from prefect_atomic.integrations.marketo.api import Api
 from prefect_atomic.transport import Retry
 from prefect_atomic.transport.retry import sleep
@@ -57,7 +57,9 @@ def _receive(api: Api, path: tuple[str, ...], file: BinaryIO, size: object) -> N
         arriving = _Arriving(file, first)
         try:
             answer = api.download(*path, sink=arriving, first=first, retry=_ONCE)
-        except TransportError:
+        except (TransportError, ResponseError) as error:
+            if not error.transient:
+                raise
             if arriving.end == size:
                 return
             in_vain = 0 if takes_ranges and arriving.end > first else in_vain + 1

@@ -27,6 +27,7 @@ from prefect_atomic.errors import (
     ResponseError,
     TransportError,
 )
+from prefect_atomic.integrations.marketo.answers import QUEUED
 from prefect_atomic.integrations.marketo.api import Api, check_id, check_name
 from prefect_atomic.integrations.marketo.export_files import fetch
 from prefect_atomic.integrations.marketo.export_rows import UnreadableError, cells_of, rows
@@ -266,6 +267,9 @@ class _Exporting:
     def _was_finished(self) -> bool:
         """Whether a call before came to the end, and what it made is there."""
         size = self._noted.get("bytes", 0)
+        if self._noted.get("finished") and not self._asked.time:  # who is on a list changes
+            self._jobs.clear()
+            return False
         if self._noted.get("finished"):
             return self._place.is_finished(size)
         if not self._noted.get("complete"):
@@ -408,7 +412,9 @@ class _Exporting:
 
     def _call(self, method: str, *path: str, json: Any = None) -> dict[str, Any]:
         # A job that is made twice is started once, and one that is started twice says so.
-        answer = self._api.call(method, self._asked.kind, "export", *path, base="bulk", json=json, repeatable=True)
+        answer = self._api.call(
+            method, self._asked.kind, "export", *path, base="bulk", json=json, repeatable=True, but=QUEUED
+        )
         if not answer.result:
             raise ResponseError(f"{answer.response.url} says nothing of an export.", response=answer.response)
         return answer.result[0]

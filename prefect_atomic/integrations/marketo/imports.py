@@ -27,7 +27,7 @@ from prefect_atomic.errors import (
     ResponseError,
     TransportError,
 )
-from prefect_atomic.integrations.marketo.answers import NOT_DONE, Answer
+from prefect_atomic.integrations.marketo.answers import NOT_DONE, QUEUED, Answer
 from prefect_atomic.integrations.marketo.api import Api, Params, check_id, check_name, never_arrived
 from prefect_atomic.integrations.marketo.import_files import MOST_BYTES, ImportFile, cut
 from prefect_atomic.integrations.marketo.import_rows import Returned, columns_of, joined
@@ -155,6 +155,8 @@ def _import(
         importing = _Importing(api, kind, notes, outcomes, wait)
         reading = importing.run(table)
     end = importing.end
+    if end is None and not outcomes.unknown:
+        notes.forget()  # all is told; the same rows once more are another import
     if end is not None and not importing.was_sent and not isinstance(end, MarketoQuotaError):
         raise end
     reading.check(outcomes, kind.what)
@@ -256,6 +258,7 @@ class _Importing:
                     params=self._kind.params,
                     files={"file": (f"rows-{number + 1}.csv", file.opened(), "text/csv")},
                     repeatable=True,
+                    but=QUEUED,
                     timeout=_UPLOAD_TIMEOUT,
                 )
             except MarketoBusyError as error:
@@ -354,6 +357,8 @@ class _Importing:
 
 
 def _may_have_arrived(error: AtomicError) -> bool:
+    if error._may_be_done:
+        return True
     if isinstance(error, TransportError):
         return not never_arrived(error)
     if isinstance(error, MarketoError):

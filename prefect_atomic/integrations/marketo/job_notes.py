@@ -86,6 +86,11 @@ class Notes:
             raise RequestError("state: has the notes of a call that was to do something else; give each its own.")
         self.noted: dict[str, Any] = json.loads(json.dumps(found)) if found else {"about": digest}
 
+    def forget(self) -> None:
+        """Forgets what was noted of a call that is over."""
+        self.noted = {"about": self.noted["about"]}
+        self.save()
+
     def save(self) -> None:
         """Keeps what is noted by now."""
         self._store.save(json.loads(json.dumps(self.noted)))  # a store may keep what it is given

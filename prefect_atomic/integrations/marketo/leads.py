@@ -11,7 +11,7 @@ from functools import partial
 from itertools import islice
 from typing import Any, Literal, TypeVar
 
-from prefect_atomic.errors import RequestError
+from prefect_atomic.errors import MarketoInputError, RequestError
 from prefect_atomic.integrations.marketo.answers import Answer
 from prefect_atomic.integrations.marketo.api import MOST, Api, check_id, check_name
 from prefect_atomic.integrations.marketo.sending import Sending
@@ -73,7 +73,7 @@ def delete(api: Api, leads: Iterable[Any], on_error: OnError) -> Outcomes:
         leads,
         "leads to be deleted",
         lambda body: api.call("POST", "leads", "delete", content=body, repeatable=True),
-        done_before=_NOT_FOUND,
+        done_before=[_NOT_FOUND],
         on_error=on_error,
     )
 
@@ -85,7 +85,8 @@ def by_ids(
     *,
     id_field: str = "id",
     wrap: tuple[bytes, bytes] = (b'{"input":[', b"]}"),
-    done_before: str = "",
+    done_before: Iterable[str] = (),
+    in_doubt: Iterable[str] = (),
     on_error: OnError,
 ) -> Outcomes:
     """Sends the ids of leads, 300 with each call.
@@ -96,11 +97,12 @@ def by_ids(
         call: Makes a call with a body.
         id_field: What the id is called in the body.
         wrap: What stands before and after the ids in the body.
-        done_before: The code that says, of a call that was sent again, that the first time did it.
+        done_before: Codes that say, of a call that was sent again, that the first time did it.
+        in_doubt: Codes that may say so.
         on_error: `raise`, or `return`.
     """
     check_on_error(on_error)
-    sending = Sending(what=what, call=call, wrap=wrap, done_before=frozenset({done_before}) - {""})
+    sending = Sending(what=what, call=call, wrap=wrap, done_before=frozenset(done_before), in_doubt=frozenset(in_doubt))
     return sending.run(
         as_leads(leads, "leads"),
         argument="leads",
@@ -156,8 +158,23 @@ def _filtered(
 ) -> Iterator[dict[str, Any]]:
     for some in cut(values, MOST):
         texts = list(dict.fromkeys(_value(value) for value in some))
-        params = {"filterType": filter_type, "filterValues": texts, "fields": names, **more}
-        yield from pages(api, path, params)
+        yield from _of_values(api, path, texts, {"filterType": filter_type, "fields": names, **more})
+
+
+def _of_values(api: Api, path: tuple[str | int, ...], values: list[str], params: Mapping[str, Any]) -> Iterator[Any]:
+    """What has one of these values; by halves where they have more than Marketo gives for one filter."""
+    found = pages(api, path, {**params, "filterValues": values})
+    try:
+        first = next(found, None)
+    except MarketoInputError as error:
+        if "too many results" not in str(error).lower() or len(values) == 1:
+            raise
+        for some in (values[: len(values) // 2], values[len(values) // 2 :]):
+            yield from _of_values(api, path, some, params)
+        return
+    if first is not None:
+        yield first
+        yield from found
 
 
 def pages(api: Api, path: tuple[str | int, ...], params: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -166,8 +183,8 @@ def pages(api: Api, path: tuple[str | int, ...], params: Mapping[str, Any]) -> I
     while True:
         answer = api.call("GET", *path, params={**params, "batchSize": MOST, "nextPageToken": token})
         yield from answer.result
-        token = answer.next_page_token
-        if token is None:
+        asked, token = token, answer.next_page_token
+        if token is None or answer.more_result is False or (token == asked and not answer.result):
             return
 
 

@@ -128,7 +128,7 @@ class _Counters:
         """Counts a call, and waits until it may be made.
 
         Its place in the window is free again 20 seconds after its end, by when the other side has surely counted it: so
-        no window of the other side's has more calls, however long a request is on its way.
+        no window of the other side's has more calls, as long as none takes longer than a window.
         """
         with self._counted() as file:
             self._count_in_day(file, limits.per_day)

@@ -37,7 +37,7 @@ def remove(api: Api, list_id: int, leads: Iterable[Any], on_error: OnError) -> O
         ids = [each["id"] for each in json.loads(body)["input"]]
         return api.call("DELETE", *path, params={"id": ids}, content=body)
 
-    return by_ids(leads, "leads to be taken off a list", call, done_before=_NOT_IN_LIST, on_error=on_error)
+    return by_ids(leads, "leads to be taken off a list", call, done_before=[_NOT_IN_LIST], on_error=on_error)
 
 
 def members(api: Api, list_id: int, fields: Sequence[str] | None) -> Iterator[dict[str, Any]]:

@@ -15,7 +15,8 @@ from prefect_atomic.integrations.marketo.sending import Sending
 from prefect_atomic.integrations.records import OnError, Outcomes
 from prefect_atomic.integrations.records.outcomes import check_on_error
 
-_NOT_A_MEMBER = "1004"
+_NOT_A_MEMBER = ("1004", "1013")
+_IS_THERE_ALREADY = "1037"
 
 
 def members(
@@ -36,6 +37,7 @@ def set_status(api: Api, program_id: int, status: str, leads: Iterable[Any], on_
         lambda body: api.call("POST", *path, content=body, repeatable=True),
         id_field="leadId",
         wrap=(b'{"statusName":' + name + b',"input":[', b"]}"),
+        in_doubt=[_IS_THERE_ALREADY],
         on_error=on_error,
     )
 

@@ -197,6 +197,7 @@ class _Delivery:
         if not is_lost:
             # A busy Marketo that did not say that it did nothing may have done it.
             in_doubt = isinstance(error, MarketoError) and error.transient and error.code not in NOT_DONE
+            in_doubt |= error._may_be_done
             made.outcomes += _all(part, "unknown" if in_doubt else "not sent", error)
             made.end = error
             self._was_answered |= in_doubt
@@ -267,7 +268,8 @@ def _all(batch: Batch, state: State, error: AtomicError) -> Iterator[Outcome]:
 
 def _in_order(results: list[dict[str, Any]], count: int) -> list[dict[str, Any] | None]:
     """A result for each record: by its `seq` where it has one, else by its place."""
-    if len(results) == count:
+    named = [result.get("seq") for result in results]
+    if len(results) == count and sorted(each for each in named if isinstance(each, int)) != list(range(count)):
         return list(results)
     placed: list[dict[str, Any] | None] = [None] * count
     for result in results:

@@ -5,6 +5,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import parse_qs
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -368,3 +369,65 @@ def test_leads_become_members_of_a_program_and_move_on(sandbox: Sandbox, marketo
     assert states(marketo.remove_from_program(2001, ids[:2])) == {"succeeded": 2}
     with pytest.raises((MarketoInputError, RecordsError), match="Dancing"):
         marketo.set_program_status(2001, "Dancing", ids)
+
+
+def unavailable(times: int, then: Answer) -> Any:
+    """Answers with a 503 so many times: whoever says that may have passed the call on before."""
+    left = [times]
+
+    def respond(request: CapturedRequest) -> Answer:
+        left[0] -= 1
+        return Answer(503, [], b"first byte timeout") if left[0] >= 0 else then
+
+    return respond
+
+
+def test_what_may_have_been_done_is_not_sent_again_after_a_503(instance: Instance) -> None:
+    instance.answer = unavailable(1, says_yes({"id": 1, "status": "created"}))
+    outcomes = instance.block().sync_leads([lead(1)], action="createDuplicate", on_error="return")
+    assert states(outcomes) == {"unknown": 1}
+    assert len(instance.asked()) == 1
+
+
+def test_what_may_be_sent_again_is_after_a_503(instance: Instance) -> None:
+    instance.answer = unavailable(3, says_yes({"id": 1, "status": "created"}))
+    assert states(instance.block().sync_leads([lead(1)])) == {"succeeded": 1}
+
+
+@pytest.mark.parametrize("last", [says_no("607", "Daily quota reached"), says_no("606", "Max rate limit"), "close"])
+def test_what_the_first_attempt_may_have_done_is_never_told_as_not_sent(instance: Instance, last: Any) -> None:
+    answers = iter([says_no("604", "Request timed out")])
+    instance.answer = lambda request: next(answers, last)
+    outcomes = instance.block().sync_leads([lead(1), lead(2)], on_error="return")
+    assert states(outcomes) == {"unknown": 2}
+
+
+def test_refused_tokens_are_counted_apart_from_busy_times(instance: Instance) -> None:
+    busy, token = says_no("606", "Max rate limit"), says_no("602", "Access token expired")
+    answers = iter([busy, busy, busy, token, token])
+    instance.answer = lambda request: next(answers, says_yes({"id": 1, "status": "created"}))
+    assert states(instance.block().sync_leads([lead(1)])) == {"succeeded": 1}
+
+
+def test_a_filter_that_fits_too_much_is_cut_in_halves(instance: Instance) -> None:
+    def respond(request: CapturedRequest) -> Answer:
+        values = parse_qs(request.target.partition("?")[2])["filterValues"][0].split(",")
+        if len(values) > 2:
+            return says_no("1003", "Too many results match the filter")
+        return says_yes(*({"company": value} for value in values))
+
+    instance.answer = respond
+    companies = [f"c{number}" for number in range(9)]
+    assert [each["company"] for each in instance.block().leads("company", companies)] == companies
+
+
+def test_a_last_page_that_has_a_token_is_the_last(instance: Instance) -> None:
+    instance.answer = lambda request: says_yes({"id": 1}, nextPageToken="again", moreResult=False)
+    assert len(list(instance.block().list_members(1001))) == 1
+
+
+def test_a_status_that_a_lead_has_after_a_lost_answer_is_in_doubt(instance: Instance) -> None:
+    past = {"seq": 0, "status": "skipped", "leadId": 1, "reasons": [{"code": "1037", "message": "is there already"}]}
+    answers = iter([says_no("604", "Request timed out")])
+    instance.answer = lambda request: next(answers, says_yes(past))
+    assert states(instance.block().set_program_status(2001, "Registered", [1], on_error="return")) == {"unknown": 1}
