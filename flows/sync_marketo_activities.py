@@ -362,8 +362,6 @@ class _Syncing:
                 made[line] = parts
             except RequestError as error:
                 reasons[line] = str(error)
-            except OverflowError:
-                reasons[line] = "activityDate: is too early or too late for a moment in UTC."
         leads, refused = self._leads(set(values.values()))
         activities = {}
         for line, parts in made.items():

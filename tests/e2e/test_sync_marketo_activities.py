@@ -192,7 +192,7 @@ def test_events_become_activities_and_those_that_cannot_are_kept_with_the_reason
         "has a comma",
         "'title'",
         "primaryAttributeValue: ",
-        "activityDate: is too early",
+        "activityDate: is before the year 1",
     ]
     for each, reason in zip(rejects, reasons, strict=True):
         assert reason in each["reason"], each

@@ -98,5 +98,5 @@ def _comparable(value: object) -> str:
         pass
     try:
         return written("", text)
-    except (RequestError, OverflowError):  # it is no moment
+    except RequestError:  # it is no moment
         return text[:_TOLD]
