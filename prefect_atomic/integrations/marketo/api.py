@@ -123,7 +123,7 @@ class Api:
             )
             try:
                 # One attempt: what surely was not done is judged here, and by no status that a proxy may have made up.
-                response = self._send(request, Policy(retry=_ONCE, repeatable=repeatable))
+                response = self._send(request, Policy(retry=_ONCE))
                 found = object_of(response)
                 reasons = [] if found["success"] else reasons_in(found, "errors")
                 if reasons and reasons[0].code in TOKEN:
@@ -141,7 +141,7 @@ class Api:
                 not_done = was_not_done(error)
                 if attempt == retry.attempts or not error.transient or not (repeatable or not_done):
                     raise
-                if isinstance(error, MarketoError | CredentialError):  # these were waited for
+                if isinstance(error, MarketoError | CredentialError):  # it was judged above, or is of no single call
                     raise
                 may_be_second |= not not_done
                 seconds = retry.wait(attempt, error.retry_after)

@@ -155,11 +155,11 @@ def _import(
         importing = _Importing(api, kind, notes, outcomes, wait)
         reading = importing.run(table)
     end = importing.end
-    if end is None and not outcomes.unknown:
-        notes.forget()  # all is told; the same rows once more are another import
     if end is not None and not importing.was_sent and not isinstance(end, MarketoQuotaError):
         raise end
     reading.check(outcomes, kind.what)
+    if end is None and not outcomes.unknown:
+        notes.forget()  # all is told; the same rows once more are another import
     if end is not None and on_error == "raise":
         raise RecordsError(
             f"{outcomes.succeeded} of {len(outcomes)} {kind.what} succeeded; then it ended: {end}", outcomes=outcomes
