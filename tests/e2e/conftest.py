@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +15,7 @@ from tests.e2e.servers import missing
 from tests.e2e.servers.faulty import FaultServer
 
 if TYPE_CHECKING:
+    from prefect_atomic.sandbox import Sandbox
     from tests.e2e.prefect_server import PrefectServer
     from tests.e2e.servers.moto import MotoServer
     from tests.e2e.servers.oidc import OidcServer
@@ -92,6 +94,26 @@ def s3rver() -> Iterator[S3rver]:
         missing(f"{error}; without it the bucket is tested against one S3 server only")
     with S3rver() as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def shared_sandbox() -> Iterator[Sandbox]:
+    """The sandbox of a module, whose tests reset it."""
+    from prefect_atomic.sandbox import Sandbox
+
+    with Sandbox.start() as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def limits_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A folder for Marketo's limits that is this test's own: all sandboxes are on one host."""
+    from prefect_atomic.integrations.marketo import limits
+
+    monkeypatch.setenv("PREFECT_ATOMIC_LIMITS_PATH", str(tmp_path / "limits"))
+    limits.forget()
+    yield str(tmp_path / "limits")
+    limits.forget()
 
 
 @pytest.fixture

@@ -5,36 +5,26 @@ from __future__ import annotations
 import json
 import random
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from prefect.filesystems import LocalFileSystem
-from prefect.variables import Variable
 
 from flows.export_analytics import Exported, export_analytics_flow
 from prefect_atomic import AtomicEnvironment, AtomicError, RequestError, S3Bucket
 from prefect_atomic.sandbox import Sandbox
+from tests.e2e import around_flows
+from tests.e2e.around_flows import empty_bucket, forget_state
 from tests.e2e.atomic_programs import Runner
 from tests.e2e.prefect_server import PrefectServer
 from tests.e2e.servers.moto import MotoServer
 
-pytestmark = [
-    pytest.mark.prefect_server,
-    pytest.mark.timeout(900),
-    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = around_flows.MARKS
 
 BEGIN = datetime(2026, 11, 20, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)
-
-
-@pytest.fixture(scope="module")
-def shared_sandbox() -> Iterator[Sandbox]:
-    with Sandbox.start() as sandbox:
-        yield sandbox
 
 
 @pytest.fixture
@@ -57,38 +47,17 @@ def sandbox(shared_sandbox: Sandbox, prefect_api: PrefectServer) -> Sandbox:
 def folder(tmp_path: Path, sandbox: Sandbox) -> Path:
     """Where the saved file system `local-file-system/exports` writes."""
     LocalFileSystem(basepath=str(tmp_path / "exports")).save("exports", overwrite=True)
-    _forget_state()
+    forget_state("atomic-analytics-")
     return tmp_path / "exports"
 
 
 @pytest.fixture
 def bucket(moto_server: MotoServer, sandbox: Sandbox) -> S3Bucket:
     """The saved bucket `atomic-s3-bucket/exports`, empty."""
-    client = moto_server.client("s3", moto_server.user)
-    client.create_bucket(Bucket="analytics")
-    client.close()
-    bucket = S3Bucket(
-        bucket="analytics",
-        folder="atomic",
-        region=moto_server.region,
-        endpoint_url=moto_server.url,
-        access_key_id=moto_server.user.access_key_id,
-        secret_access_key=moto_server.user.secret_access_key,
-    )
-    for each in bucket.list_objects():
-        bucket.delete_object(each)
+    bucket = empty_bucket(moto_server, "analytics", folder="atomic")
     bucket.save("exports", overwrite=True)
-    _forget_state()
+    forget_state("atomic-analytics-")
     return bucket
-
-
-def _forget_state() -> None:
-    from prefect.client.orchestration import get_client
-
-    with get_client(sync_client=True) as client:
-        for variable in client.request("POST", "/variables/filter", json={"limit": 200}).json():
-            if variable["name"].startswith("atomic-analytics-"):
-                Variable.unset(variable["name"], _sync=True)
 
 
 def events(hour: datetime, count: int) -> list[dict[str, Any]]:

@@ -6,29 +6,22 @@ import csv
 import io
 import random
 from collections import Counter
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
-from prefect.client.orchestration import get_client
-from prefect.variables import Variable
 
 from flows.export_marketo_leads import ExportedLeads, export_marketo_leads_flow
-from prefect_atomic import Marketo, MarketoError, MarketoInputError, MarketoQuotaError, S3Bucket, instant_retries
+from prefect_atomic import MarketoError, MarketoInputError, MarketoQuotaError, S3Bucket, instant_retries
 from prefect_atomic.errors import RequestError
-from prefect_atomic.integrations.marketo import limits
 from prefect_atomic.sandbox import Sandbox
+from tests.e2e import around_flows
+from tests.e2e.around_flows import empty_bucket, forget_state, let_go_of_leases, marketo_of
 from tests.e2e.atomic_programs import Runner
 from tests.e2e.prefect_server import PrefectServer
 from tests.e2e.servers.moto import MotoServer
 
-pytestmark = [
-    pytest.mark.prefect_server,
-    pytest.mark.timeout(900),
-    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = around_flows.MARKS
 
 BEGIN = datetime(2026, 8, 1, tzinfo=UTC)
 """When the sandbox's first lead was made; there are as many on each of 90 days from then on."""
@@ -41,56 +34,21 @@ PARAMETERS: dict[str, Any] = {
 }
 
 
-@pytest.fixture(scope="module")
-def shared_sandbox() -> Iterator[Sandbox]:
-    with Sandbox.start() as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def limits_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Counts of a test's own: all sandboxes are on one host."""
-    monkeypatch.setenv("PREFECT_ATOMIC_LIMITS_PATH", str(tmp_path / "limits"))
-    limits.forget()
-    yield str(tmp_path / "limits")
-    limits.forget()
-
-
 @pytest.fixture
 def sandbox(shared_sandbox: Sandbox, prefect_api: PrefectServer, limits_path: str) -> Sandbox:
     """Marketo with leads, and a saved instance `atomic-marketo/production`."""
     shared_sandbox.reset()
     shared_sandbox.set_marketo(enforce=False, generate_leads=LEADS)
-    account = shared_sandbox.accounts.marketo
-    Marketo(
-        rest_endpoint=account.rest_url,
-        identity_endpoint=account.identity_url,
-        client_id=account.client_id,
-        client_secret=account.client_secret,
-    ).save("production", overwrite=True)
+    marketo_of(shared_sandbox).save("production", overwrite=True)
     return shared_sandbox
 
 
 @pytest.fixture
 def bucket(moto_server: MotoServer, sandbox: Sandbox) -> S3Bucket:
     """The saved bucket `atomic-s3-bucket/exports`, empty."""
-    client = moto_server.client("s3", moto_server.user)
-    client.create_bucket(Bucket="leads")
-    client.close()
-    bucket = S3Bucket(
-        bucket="leads",
-        region=moto_server.region,
-        endpoint_url=moto_server.url,
-        access_key_id=moto_server.user.access_key_id,
-        secret_access_key=moto_server.user.secret_access_key,
-    )
-    for each in bucket.list_objects():
-        bucket.delete_object(each)
+    bucket = empty_bucket(moto_server, "leads")
     bucket.save("exports", overwrite=True)
-    with get_client(sync_client=True) as api:
-        for variable in api.request("POST", "/variables/filter", json={"limit": 200}).json():
-            if variable["name"].startswith("atomic-marketo-"):
-                Variable.unset(variable["name"], _sync=True)
+    forget_state("atomic-marketo-")
     return bucket
 
 
@@ -228,7 +186,7 @@ def test_runs_that_are_killed_export_each_row_once_and_start_no_job_twice(
 
         for day in (85, 86, 87, 88):
             killed += outcome(day, kill_after=rolls.uniform(1.0, 3.5)) == "killed"
-            _let_go_of_the_lease()
+            let_go_of_leases("atomic-marketo-")
         assert outcome(90) == "completed"
     assert killed >= 2
 
@@ -236,11 +194,3 @@ def test_runs_that_are_killed_export_each_row_once_and_start_no_job_twice(
     spans = sorted(tuple(key.rpartition("/")[2].removesuffix(".csv").split("-")) for key in keys(bucket))
     assert [end for _, end in spans[:-1]] == [begin for begin, _ in spans[1:]]
     assert started_once(sandbox) == 3 + len(spans) - 1
-
-
-def _let_go_of_the_lease() -> None:
-    """What Prefect does a minute after a holder was killed."""
-    with get_client(sync_client=True) as client:
-        for limit in client.request("POST", "/v2/concurrency_limits/filter", json={"limit": 200}).json():
-            if limit["name"].startswith("atomic-marketo-"):
-                client.request("DELETE", f"/v2/concurrency_limits/{limit['name']}")

@@ -7,35 +7,24 @@ import io
 import json
 import random
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from prefect import flow
-from prefect.client.orchestration import get_client
-from prefect.variables import Variable
 
 from flows.import_csv import import_csv_flow
 from prefect_atomic import AtomicEnvironment, AtomicError, RequestError, S3Bucket, instant_retries
 from prefect_atomic.sandbox import Sandbox
+from tests.e2e import around_flows
+from tests.e2e.around_flows import empty_bucket, forget_state, let_go_of_leases
 from tests.e2e.atomic_programs import Runner
 from tests.e2e.prefect_server import PrefectServer
 from tests.e2e.servers.moto import MotoServer
 
-pytestmark = [
-    pytest.mark.prefect_server,
-    pytest.mark.timeout(900),
-    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = around_flows.MARKS
 
 GOOD = "target.attributes.atomic___id,payload.variables.name,payload.cardOptions.priority\n"
-
-
-@pytest.fixture(scope="module")
-def shared_sandbox() -> Iterator[Sandbox]:
-    with Sandbox.start() as sandbox:
-        yield sandbox
 
 
 @pytest.fixture
@@ -57,23 +46,9 @@ def sandbox(shared_sandbox: Sandbox, prefect_api: PrefectServer) -> Sandbox:
 @pytest.fixture
 def bucket(moto_server: MotoServer, sandbox: Sandbox) -> S3Bucket:
     """The saved bucket `atomic-s3-bucket/imports`, empty."""
-    client = moto_server.client("s3", moto_server.user)
-    client.create_bucket(Bucket="imports")
-    client.close()
-    bucket = S3Bucket(
-        bucket="imports",
-        region=moto_server.region,
-        endpoint_url=moto_server.url,
-        access_key_id=moto_server.user.access_key_id,
-        secret_access_key=moto_server.user.secret_access_key,
-    )
-    for each in bucket.list_objects():
-        bucket.delete_object(each)
+    bucket = empty_bucket(moto_server, "imports")
     bucket.save("imports", overwrite=True)
-    with get_client(sync_client=True) as client:
-        for variable in client.request("POST", "/variables/filter", json={"limit": 200}).json():
-            if variable["name"].startswith("atomic-import-"):
-                Variable.unset(variable["name"], _sync=True)
+    forget_state("atomic-import-")
     return bucket
 
 
@@ -140,10 +115,7 @@ def test_a_file_is_imported_once_and_its_new_content_is_another_file(bucket: S3B
 def test_a_lost_cursor_imports_nothing_again(bucket: S3Bucket, sandbox: Sandbox) -> None:
     bucket.write_path("a.csv", (GOOD + rows(1, 3)).encode())
     run()
-    with get_client(sync_client=True) as client:
-        for variable in client.request("POST", "/variables/filter", json={"limit": 200}).json():
-            if variable["name"].startswith("atomic-import-"):
-                Variable.unset(variable["name"], _sync=True)
+    forget_state("atomic-import-")
     run()
     assert len(started(sandbox)) == 3
 
@@ -243,7 +215,7 @@ def test_runs_that_are_killed_lose_no_row_and_only_repeat_the_request_that_was_u
         for _ in range(4):
             outcome = runner.run("import", kill_after=rolls.uniform(1.0, 4.0), **parameters)
             killed += outcome == "killed"
-            _let_go_of_the_lease()
+            let_go_of_leases("atomic-import-")
         assert runner.run("import", **parameters) == "completed"
     assert killed >= 2
 
@@ -255,14 +227,6 @@ def test_runs_that_are_killed_lose_no_row_and_only_repeat_the_request_that_was_u
     assert sum(users.values()) <= 400 + 10 * killed
     state = next(each for each in bucket.list_objects("imported/a.") if each.key.endswith(".json"))
     assert json.loads(bucket.read_path(state))["started"] == 400
-
-
-def _let_go_of_the_lease() -> None:
-    """What Prefect does a minute after a holder was killed."""
-    with get_client(sync_client=True) as client:
-        for limit in client.request("POST", "/v2/concurrency_limits/filter", json={"limit": 200}).json():
-            if limit["name"].startswith("atomic-import-"):
-                client.request("DELETE", f"/v2/concurrency_limits/{limit['name']}")
 
 
 def test_two_runs_at_once_import_a_file_once(bucket: S3Bucket, sandbox: Sandbox, prefect_server: PrefectServer) -> None:

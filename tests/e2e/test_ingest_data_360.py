@@ -5,27 +5,22 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from prefect.client.orchestration import get_client
-from prefect.variables import Variable
 
 from flows.ingest_data_360 import ingest_data_360_flow
 from prefect_atomic import AtomicError, RequestError, S3Bucket, SalesforceData360, instant_retries
 from prefect_atomic.integrations.data_360.bulk import BulkLoad
 from prefect_atomic.sandbox import Sandbox
+from tests.e2e import around_flows
+from tests.e2e.around_flows import empty_bucket, forget_state, let_go_of_leases
 from tests.e2e.atomic_programs import Runner
 from tests.e2e.prefect_server import PrefectServer
 from tests.e2e.servers.moto import MotoServer
 
-pytestmark = [
-    pytest.mark.prefect_server,
-    pytest.mark.timeout(900),
-    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = around_flows.MARKS
 
 SOURCE, ORDERS = "prefect_connector", "orders_1c2d3e4f"
 HEADER = "order_id,amount,placed_at\n"
@@ -36,12 +31,6 @@ TO = {
     "source": SOURCE,
     "object": ORDERS,
 }
-
-
-@pytest.fixture(scope="module")
-def shared_sandbox() -> Iterator[Sandbox]:
-    with Sandbox.start() as sandbox:
-        yield sandbox
 
 
 @pytest.fixture
@@ -57,28 +46,10 @@ def sandbox(shared_sandbox: Sandbox, prefect_api: PrefectServer) -> Sandbox:
 @pytest.fixture
 def bucket(moto_server: MotoServer, sandbox: Sandbox) -> S3Bucket:
     """The saved bucket, empty, of which nothing is remembered."""
-    client = moto_server.client("s3", moto_server.user)
-    client.create_bucket(Bucket="for-data-360")
-    client.close()
-    bucket = S3Bucket(
-        bucket="for-data-360",
-        region=moto_server.region,
-        endpoint_url=moto_server.url,
-        access_key_id=moto_server.user.access_key_id,
-        secret_access_key=moto_server.user.secret_access_key,
-    )
-    for each in bucket.list_objects():
-        bucket.delete_object(each)
+    bucket = empty_bucket(moto_server, "for-data-360")
     bucket.save("for-data-360", overwrite=True)
-    forget_cursors()
+    forget_state("atomic-data-360-")
     return bucket
-
-
-def forget_cursors() -> None:
-    with get_client(sync_client=True) as client:
-        for variable in client.request("POST", "/variables/filter", json={"limit": 200}).json():
-            if variable["name"].startswith("atomic-data-360-"):
-                Variable.unset(variable["name"], _sync=True)
 
 
 def run(**more: Any) -> list[dict[str, Any]]:
@@ -145,7 +116,7 @@ def test_mended_rejects_can_be_loaded_as_they_are(bucket: S3Bucket, sandbox: San
 def test_a_file_is_loaded_once_and_its_new_content_is_another_file(bucket: S3Bucket, sandbox: Sandbox) -> None:
     bucket.write_path("a.csv", (HEADER + rows(1, 3)).encode())
     run()
-    forget_cursors()
+    forget_state("atomic-data-360-")
     assert run() == [{"file": "a.csv", "loaded": 3, "rejected": 0, "fault": ""}]
     assert jobs(sandbox) == [("JobComplete", 1)]
 
@@ -303,7 +274,7 @@ def test_a_run_that_is_killed_at_any_point_loses_nothing(
         reached = sandbox.calls().get(f"{method} {path}", 0)
         states = [each for each in bucket.list_objects("outcomes/") if each.key.endswith(".json")]
         assert not any(json.loads(bucket.read_path(each))["loaded"] for each in states)
-        let_go_of_the_lease()
+        let_go_of_leases("atomic-data-360-")
         assert runner.run("ingest", **TO) == "completed"
 
     assert reached == 1  # it was killed there, and not before
@@ -318,14 +289,6 @@ def test_a_run_that_is_killed_at_any_point_loses_nothing(
     assert all(
         state == "Aborted" or (state, files) == ("Open", 0) for state, files in jobs(sandbox) if state != "JobComplete"
     )
-
-
-def let_go_of_the_lease() -> None:
-    """What Prefect does a minute after a holder was killed."""
-    with get_client(sync_client=True) as client:
-        for limit in client.request("POST", "/v2/concurrency_limits/filter", json={"limit": 200}).json():
-            if limit["name"].startswith("atomic-data-360-"):
-                client.request("DELETE", f"/v2/concurrency_limits/{limit['name']}")
 
 
 def test_two_runs_at_once_load_a_file_once(bucket: S3Bucket, sandbox: Sandbox, prefect_server: PrefectServer) -> None:

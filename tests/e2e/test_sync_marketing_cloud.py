@@ -5,27 +5,22 @@ from __future__ import annotations
 import gzip
 import json
 import random
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from prefect.client.orchestration import get_client
-from prefect.variables import Variable
 
 from flows.sync_marketing_cloud import sync_marketing_cloud_flow
 from prefect_atomic import AtomicError, RequestError, S3Bucket, instant_retries
 from prefect_atomic.integrations.marketing_cloud import SalesforceMarketingCloud
 from prefect_atomic.sandbox import Sandbox
+from tests.e2e import around_flows
+from tests.e2e.around_flows import empty_bucket, forget_state, let_go_of_leases
 from tests.e2e.atomic_programs import Runner
 from tests.e2e.prefect_server import PrefectServer
 from tests.e2e.servers.moto import MotoServer
 
-pytestmark = [
-    pytest.mark.prefect_server,
-    pytest.mark.timeout(900),
-    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = around_flows.MARKS
 
 MAPPING = {"EventId": "{{ event.id }}", "UserId": "event.userId", "Type": "event.type", "Payload": "event | tojson"}
 ROWSET = "/marketing-cloud/rest/hub/v1/dataevents/{key}/rowset"
@@ -36,12 +31,6 @@ PARAMETERS: dict[str, Any] = {
     "keys": ["EventId"],
     "mapping": MAPPING,
 }
-
-
-@pytest.fixture(scope="module")
-def shared_sandbox() -> Iterator[Sandbox]:
-    with Sandbox.start() as sandbox:
-        yield sandbox
 
 
 @pytest.fixture
@@ -62,28 +51,10 @@ def sandbox(shared_sandbox: Sandbox, prefect_api: PrefectServer) -> Sandbox:
 @pytest.fixture
 def bucket(moto_server: MotoServer, sandbox: Sandbox) -> S3Bucket:
     """The saved bucket `atomic-s3-bucket/exports`, empty."""
-    client = moto_server.client("s3", moto_server.user)
-    client.create_bucket(Bucket="events")
-    client.close()
-    bucket = S3Bucket(
-        bucket="events",
-        region=moto_server.region,
-        endpoint_url=moto_server.url,
-        access_key_id=moto_server.user.access_key_id,
-        secret_access_key=moto_server.user.secret_access_key,
-    )
-    for each in bucket.list_objects():
-        bucket.delete_object(each)
+    bucket = empty_bucket(moto_server, "events")
     bucket.save("exports", overwrite=True)
-    _forget_state()
+    forget_state("atomic-marketing-cloud-")
     return bucket
-
-
-def _forget_state() -> None:
-    with get_client(sync_client=True) as client:
-        for variable in client.request("POST", "/variables/filter", json={"limit": 200}).json():
-            if variable["name"].startswith("atomic-marketing-cloud-"):
-                Variable.unset(variable["name"], _sync=True)
 
 
 def run(**more: Any) -> list[dict[str, Any]]:
@@ -147,7 +118,7 @@ def test_an_object_is_synced_once_and_its_new_content_is_another_object(bucket: 
     assert [each["upserted"] for each in run()] == [25, 5, 0]
     asked = sandbox.calls()[f"POST {ROWSET}"]
     assert run() == []
-    _forget_state()
+    forget_state("atomic-marketing-cloud-")
     assert [each["upserted"] for each in run()] == [25, 5, 0]
     assert sandbox.calls()[f"POST {ROWSET}"] == asked
 
@@ -274,7 +245,7 @@ def test_runs_that_are_killed_lose_no_event_and_double_none(
     with Runner(prefect_server) as runner:
         for _ in range(5):
             killed += runner.run("sync", kill_after=rolls.uniform(1.5, 4.5), **PARAMETERS) == "killed"
-            _let_go_of_the_lease()
+            let_go_of_leases("atomic-marketing-cloud-")
         assert runner.run("sync", **PARAMETERS) == "completed"
     assert killed >= 2
 
@@ -286,14 +257,6 @@ def test_runs_that_are_killed_lose_no_event_and_double_none(
     ]
     assert [(each["upserted"], each["rejected"]) for each in states] == [(60, 1)] * 10
     assert run() == []
-
-
-def _let_go_of_the_lease() -> None:
-    """What Prefect does a minute after a holder was killed."""
-    with get_client(sync_client=True) as client:
-        for limit in client.request("POST", "/v2/concurrency_limits/filter", json={"limit": 200}).json():
-            if limit["name"].startswith("atomic-marketing-cloud-"):
-                client.request("DELETE", f"/v2/concurrency_limits/{limit['name']}")
 
 
 def test_two_runs_at_once_sync_an_object_once(

@@ -6,27 +6,20 @@ import gzip
 import json
 import random
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from prefect.client.orchestration import get_client
-from prefect.variables import Variable
 
 from flows.sync_marketo_activities import sync_marketo_activities_flow
-from prefect_atomic import AtomicError, Marketo, MarketoQuotaError, RequestError, S3Bucket, instant_retries
-from prefect_atomic.integrations.marketo import limits
+from prefect_atomic import AtomicError, MarketoQuotaError, RequestError, S3Bucket, instant_retries
 from prefect_atomic.sandbox import Sandbox
+from tests.e2e import around_flows
+from tests.e2e.around_flows import empty_bucket, forget_state, let_go_of_leases, marketo_of
 from tests.e2e.atomic_programs import Runner
 from tests.e2e.prefect_server import PrefectServer
 from tests.e2e.servers.moto import MotoServer
 
-pytestmark = [
-    pytest.mark.prefect_server,
-    pytest.mark.timeout(900),
-    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = around_flows.MARKS
 
 EXTERNAL = "/marketo/rest/v1/activities/external.json"
 READ = "GET /marketo/rest/v1/activities.json"
@@ -48,65 +41,22 @@ PARAMETERS: dict[str, Any] = {
 }
 
 
-@pytest.fixture(scope="module")
-def shared_sandbox() -> Iterator[Sandbox]:
-    with Sandbox.start() as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def limits_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Counts of a test's own: all sandboxes are on one host."""
-    monkeypatch.setenv("PREFECT_ATOMIC_LIMITS_PATH", str(tmp_path / "limits"))
-    limits.forget()
-    yield str(tmp_path / "limits")
-    limits.forget()
-
-
 @pytest.fixture
 def sandbox(shared_sandbox: Sandbox, prefect_api: PrefectServer, limits_path: str) -> Sandbox:
     """Marketo with the leads `user0@example.com` and on, and a saved instance `atomic-marketo/production`."""
     shared_sandbox.reset()
     shared_sandbox.set_marketo(enforce=False, generate_leads=LEAD_COUNT)
-    block(shared_sandbox).save("production", overwrite=True)
+    marketo_of(shared_sandbox).save("production", overwrite=True)
     return shared_sandbox
-
-
-def block(sandbox: Sandbox) -> Marketo:
-    account = sandbox.accounts.marketo
-    return Marketo(
-        rest_endpoint=account.rest_url,
-        identity_endpoint=account.identity_url,
-        client_id=account.client_id,
-        client_secret=account.client_secret,
-    )
 
 
 @pytest.fixture
 def bucket(moto_server: MotoServer, sandbox: Sandbox) -> S3Bucket:
     """The saved bucket `atomic-s3-bucket/exports`, empty."""
-    client = moto_server.client("s3", moto_server.user)
-    client.create_bucket(Bucket="card-events")
-    client.close()
-    bucket = S3Bucket(
-        bucket="card-events",
-        region=moto_server.region,
-        endpoint_url=moto_server.url,
-        access_key_id=moto_server.user.access_key_id,
-        secret_access_key=moto_server.user.secret_access_key,
-    )
-    for each in bucket.list_objects():
-        bucket.delete_object(each)
+    bucket = empty_bucket(moto_server, "card-events")
     bucket.save("exports", overwrite=True)
-    _forget_state()
+    forget_state("atomic-marketo-")
     return bucket
-
-
-def _forget_state() -> None:
-    with get_client(sync_client=True) as client:
-        for variable in client.request("POST", "/variables/filter", json={"limit": 200}).json():
-            if variable["name"].startswith("atomic-marketo-"):
-                Variable.unset(variable["name"], _sync=True)
 
 
 def run(**more: Any) -> list[dict[str, Any]]:
@@ -150,7 +100,7 @@ def kept(bucket: S3Bucket, key: str, ending: str) -> bytes:
 def test_events_become_activities_and_those_that_cannot_are_kept_with_the_reason(
     bucket: S3Bucket, sandbox: Sandbox
 ) -> None:
-    block(sandbox).sync_leads([{"email": "twin@example.com"}] * 2, action="createDuplicate")
+    marketo_of(sandbox).sync_leads([{"email": "twin@example.com"}] * 2, action="createDuplicate")
     bucket.write_path(
         "analytics/one.ndjson",
         b"\xef\xbb\xbf"
@@ -208,7 +158,7 @@ def test_an_object_is_synced_once_and_of_its_new_content_only_what_is_new(bucket
     assert [each["added"] for each in run()] == [25, 5, 0]
     asked = sandbox.calls()
     assert run() == []
-    _forget_state()
+    forget_state("atomic-marketo-")
     mapping = {**MAPPING, "outcome": "event.type"}  # an activity that was added stays as it is
     assert [each["added"] for each in run(mapping=mapping)] == [25, 5, 0]
     assert sandbox.calls()[f"POST {EXTERNAL}"] == asked[f"POST {EXTERNAL}"] == 2
@@ -261,7 +211,7 @@ def test_leads_are_looked_up_many_at_once_and_not_at_all_by_their_ids(bucket: S3
     run()
     assert sandbox.calls()[LEADS] == 2
 
-    [lead] = block(sandbox).leads("email", ["user3@example.com"], fields=["id"])
+    [lead] = marketo_of(sandbox).leads("email", ["user3@example.com"], fields=["id"])
     bucket.write_path(
         "by id/b.ndjson", event(601, email=lead["id"]) + event(602, email="me") + event(603, email=987654)
     )
@@ -319,7 +269,7 @@ def test_parameters_that_cannot_be_used_are_refused(bucket: S3Bucket, parameters
 def test_neither_logs_nor_artifacts_tell_who_the_leads_are_or_have_a_secret(
     bucket: S3Bucket, sandbox: Sandbox, prefect_server: PrefectServer
 ) -> None:
-    block(sandbox).sync_leads([{"email": "lovelace4711@example.com"}])
+    marketo_of(sandbox).sync_leads([{"email": "lovelace4711@example.com"}])
     bucket.write_path(
         "analytics/a.ndjson", event(1, email="Lovelace4711@example.com") + event(2, email="byron4711@b.c")
     )
@@ -358,7 +308,7 @@ def test_runs_that_are_killed_add_each_activity_once(
             before = sandbox.calls().get(f"POST {EXTERNAL}", 0)
             how: dict[str, Any] = {"kill_when": is_adding} if number % 2 else {"kill_after": rolls.uniform(1.0, 3.0)}
             killed += runner.run("marketo-activities", **how, **PARAMETERS) == "killed"
-            _let_go_of_the_lease()
+            let_go_of_leases("atomic-marketo-")
         assert runner.run("marketo-activities", **PARAMETERS) == "completed"
     assert killed >= 2
 
@@ -369,11 +319,3 @@ def test_runs_that_are_killed_add_each_activity_once(
     ]
     assert [(each["added"], each["rejected"]) for each in states] == [(1500, 1), (480, 1)]
     assert run() == []
-
-
-def _let_go_of_the_lease() -> None:
-    """What Prefect does a minute after a holder was killed."""
-    with get_client(sync_client=True) as client:
-        for limit in client.request("POST", "/v2/concurrency_limits/filter", json={"limit": 200}).json():
-            if limit["name"].startswith("atomic-marketo-"):
-                client.request("DELETE", f"/v2/concurrency_limits/{limit['name']}")

@@ -9,7 +9,7 @@ import pytest
 from prefect_atomic import Marketo, MarketoInputError, RecordsError, RequestError
 from prefect_atomic.sandbox import Sandbox
 from tests.e2e.servers.faulty import Answer, CapturedRequest
-from tests.integrations.marketo.conftest import REST, Instance, says_no, says_yes
+from tests.integrations.marketo.conftest import REST, Instance, as_json, says_no, says_yes
 from tests.integrations.marketo.test_leads import lead, states
 
 SINCE = datetime(2026, 7, 31, tzinfo=UTC)
@@ -173,6 +173,21 @@ def test_a_request_that_may_have_been_processed_is_not_repeated(instance: Instan
     assert len(instance.asked()) == 1
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [says_yes({"id": 3001}), says_yes({}), says_yes(), as_json(requestId="e42b#1", success=True)],
+    ids=["id", "no id", "no result", "nothing"],
+)
+def test_a_request_that_is_taken_is_a_success_of_each_lead_whatever_else_the_answer_says(
+    instance: Instance, answer: Answer
+) -> None:
+    """It says no word on single leads, and the id that it may have is the campaign's."""
+    instance.answer = lambda request: answer
+    outcomes = instance.block().request_campaign(3001, range(1, 151), on_error="return")
+    assert [(outcome.state, outcome.id) for outcome in outcomes] == [("succeeded", None)] * 150
+    assert len(instance.asked()) == 2
+
+
 def test_a_batch_campaign_cannot_be_requested(marketo: Marketo, ids: list[int]) -> None:
     with pytest.raises((MarketoInputError, RecordsError), match="1003"):
         marketo.request_campaign(3002, ids[:10])
@@ -225,6 +240,21 @@ def test_custom_objects_are_written_read_and_deleted(sandbox: Sandbox, marketo: 
     assert states(marketo.delete_custom_objects("car_c", [car(1), {"vin": "VIN2"}])) == {"succeeded": 2}
     gone = marketo.delete_custom_objects("car_c", [car(1)], on_error="return")
     assert (gone[0].state, gone[0].code) == ("failed", "1013")
+
+
+@pytest.mark.parametrize("code", ["1005", "1017"])
+@pytest.mark.parametrize(("lost", "state"), [(False, "failed"), (True, "unknown")])
+def test_a_new_object_that_exists_is_no_success_and_in_doubt_after_a_lost_answer(
+    instance: Instance, code: str, *, lost: bool, state: str
+) -> None:
+    exists = {"seq": 0, "status": "skipped", "reasons": [{"code": code, "message": "Object already exists"}]}
+    answers: list[Answer | str] = [says_yes({"name": "car_c", "dedupeFields": ["vin"]}), says_yes(exists)]
+    if lost:
+        answers.insert(1, "close")
+    left = iter(answers)
+    instance.answer = lambda request: next(left)
+    outcomes = instance.block().sync_custom_objects("car_c", [car(1)], action="createOnly", on_error="return")
+    assert [(outcome.state, outcome.code) for outcome in outcomes] == [(state, code)]
 
 
 def test_what_is_wrong_with_a_custom_object_is_told_before(sandbox: Sandbox, marketo: Marketo) -> None:

@@ -1,7 +1,9 @@
 """The block: what people enter, its token, and what its answers mean."""
 
+import io
 import logging
 import time
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -21,6 +23,7 @@ from prefect_atomic import (
     ResponseError,
     send_request,
 )
+from prefect_atomic.integrations.marketo.api import Api
 from prefect_atomic.sandbox import Sandbox
 from tests.e2e.servers.faulty import Answer, CapturedRequest
 from tests.integrations.marketo.conftest import Instance, as_json, block_for, says_no, says_yes
@@ -126,6 +129,54 @@ def test_a_token_that_is_never_accepted_is_told(instance: Instance) -> None:
         instance.block().usage()
 
 
+FILE = ("leads", "export", "e-1", "file")
+
+
+def called(api: Api) -> None:
+    api.call("GET", *FILE, base="bulk")
+
+
+def downloaded(api: Api) -> None:
+    api.download(*FILE, sink=io.BytesIO())
+
+
+def proofs(instance: Instance) -> list[str | None]:
+    return [request.header("Authorization") for request in instance.asked()]
+
+
+@pytest.mark.parametrize("code", ["601", "602"])
+def test_a_token_that_is_never_accepted_is_told_alike_by_calls_and_downloads(instance: Instance, code: str) -> None:
+    instance.answer = lambda request: says_no(code, "Access token invalid")
+    api, told = instance.block()._api(), []
+    for ask in (called, downloaded):
+        with pytest.raises(MarketoTokenError) as caught:
+            ask(api)
+        error = caught.value
+        assert error.response is not None
+        told.append((str(error), error.code, error.transient, error.response.status_code, error.response.content))
+    assert told[0] == told[1]
+    assert proofs(instance) == [f"Bearer t0ken-number-{number}" for number in range(1, 7)]  # three each, none twice
+
+
+@pytest.mark.parametrize(
+    ("ask", "answer"), [(called, says_yes()), (downloaded, Answer(200, [("Content-Type", "text/csv")], b"id\n1\n"))]
+)
+def test_a_renewed_token_is_used_once_where_it_is_accepted(
+    instance: Instance, ask: Callable[[Api], None], answer: Answer
+) -> None:
+    block = instance.block()
+    block.check()
+
+    def respond(request: CapturedRequest) -> Answer:
+        is_old = request.header("Authorization") == "Bearer t0ken-number-1"
+        return says_no("602", "Access token expired") if is_old else answer
+
+    instance.answer = respond
+    ask(block._api())
+    assert proofs(instance) == ["Bearer t0ken-number-1", "Bearer t0ken-number-2"]
+    assert instance.tokens == 2
+
+
 def test_the_remaining_life_counts_and_is_not_asked_for_early(
     instance: Instance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,6 +204,7 @@ def test_the_remaining_life_counts_and_is_not_asked_for_early(
         ("1003", "Too many results match the filter", MarketoInputError),
         ("1008", "Access to partition denied", MarketoAccessError),
         ("1016", "Too many imports", MarketoBusyError),
+        ("1017", "Object already exists", MarketoInputError),
         ("1029", "Too many jobs (10) in queue", MarketoBusyError),
         ("1029", "Export daily quota 500MB exceeded.", MarketoQuotaError),
         ("1029", "Job already queued", MarketoInputError),

@@ -10,7 +10,7 @@ import re
 import tempfile
 import tracemalloc
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -78,18 +78,19 @@ def filled(sandbox: Sandbox) -> Sandbox:
 @given(
     st.datetimes(datetime(2000, 1, 1), datetime(2040, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001 - given one
     st.timedeltas(timedelta(seconds=1), timedelta(days=400)),
+    st.tuples(st.timezones(), st.timezones()),
 )
-def test_spans_have_each_second_once_and_at_most_31_days(since: datetime, length: timedelta) -> None:
-    cut = [
-        (datetime.fromisoformat(span.start_at), datetime.fromisoformat(span.end_at))
-        for span in spans(since, since + length)
-    ]
+def test_spans_have_each_second_once_and_at_most_31_days(
+    since: datetime, length: timedelta, zones: tuple[tzinfo, tzinfo]
+) -> None:
+    """In order, whichever time zones the two moments are given in."""
+    given = since.astimezone(zones[0]), (since + length).astimezone(zones[1])
+    cut = [(datetime.fromisoformat(span.start_at), datetime.fromisoformat(span.end_at)) for span in spans(*given)]
     first, last = since.replace(microsecond=0), (since + length).replace(microsecond=0)
     assert cut[0][0] == first
     assert cut[-1][1] == last - timedelta(seconds=1)
-    for (start, end), (following, _) in pairwise(cut):
-        assert end - start < timedelta(days=31)
-        assert following - end == timedelta(seconds=1)
+    assert all(timedelta(0) <= end - start < timedelta(days=31) for start, end in cut)
+    assert all(following - end == timedelta(seconds=1) for (_, end), (following, _) in pairwise(cut))
 
 
 def test_spans_are_written_in_utc_to_the_second() -> None:
@@ -394,6 +395,24 @@ def test_what_is_missing_is_asked_for_by_range(
     assert once(read(target), 62)
     half = job.bytes // 2  # where each is cut
     assert begins == [0, half, half + (job.bytes - half) // 2]
+
+
+@pytest.mark.parametrize("status", [502, 503])
+def test_a_file_that_cannot_be_had_for_a_moment_is_asked_for_again_from_where_it_was(
+    instance: Instance, tmp_path: Path, status: int
+) -> None:
+    content, kind = b"id\r\n" + b"".join(b"%d\r\n" % number for number in range(100)), ("Content-Type", "text/csv")
+    half = len(content) // 2
+    # What follows the chunk is none, so that it is over there.
+    cut = Answer(200, [kind, ("Transfer-Encoding", "chunked")], b"%x\r\n%s\r\nnone\r\n" % (half, content[:half]))
+    away = Answer(status, [("Content-Type", "text/html")], b"<html>try again</html>")
+    answers = iter([away, cut, away, Answer(206, [kind], content[half:])])
+    exporting(instance, content, lambda request: next(answers), numberOfRecords=100)
+    export_leads(instance.block()._api(), tmp_path / "a.csv", fields=["id"], static_list=1)
+
+    assert (tmp_path / "a.csv").read_bytes() == content
+    ranges = [request.header("Range") for request in instance.asked() if request.path.endswith("/file.json")]
+    assert ranges == [None, None, f"bytes={half}-", f"bytes={half}-"]
 
 
 def test_a_refusal_in_place_of_a_file_is_told(instance: Instance, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from prefect_atomic import (
     RequestError,
     TransportError,
 )
-from prefect_atomic.integrations.marketo import imports
+from prefect_atomic.integrations.marketo import api, imports, patience
 from prefect_atomic.integrations.marketo.imports import import_custom_objects, import_leads, import_program_members
 from prefect_atomic.integrations.records import Outcomes
 from prefect_atomic.sandbox import Sandbox
@@ -325,6 +325,38 @@ def test_a_queue_that_stays_full_ends_it_with_nothing_sent(instance: Instance) -
     instance.answer = lambda request: says_no("1016", "Too many imports")
     with pytest.raises(MarketoBusyError, match="1016"):
         import_leads(instance.block()._api(), leads(3), wait=60)
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [("1016", "Too many imports"), ("1019", "Import in progress"), ("1029", "Too many jobs (10) in queue")],
+)
+def test_a_queue_of_others_is_tried_once_after_each_wait(
+    instance: Instance, monkeypatch: pytest.MonkeyPatch, code: str, message: str
+) -> None:
+    happened: list[str] = []
+
+    def full(request: CapturedRequest) -> Answer:
+        happened.append("upload")
+        return says_no(code, message)
+
+    for module in (patience, api):
+        monkeypatch.setattr(module, "sleep", lambda seconds: happened.append("wait"))
+    instance.answer = full
+    with pytest.raises(MarketoBusyError, match=code):
+        import_leads(instance.block()._api(), leads(3), wait=90)
+    assert happened == ["upload", *["wait", "upload"] * 3]
+
+
+def test_a_queue_of_our_own_is_tried_once_after_each_import_that_is_over(
+    marketo: Marketo, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(imports, "MOST_BYTES", 300)
+    sandbox.set_marketo(most_imports=1, import_polls=3)
+    import_leads(marketo._api(), leads(40))
+    files = len(sandbox.marketo()["imports"])
+    assert files > 3
+    assert sandbox.marketo()["calls"]["refused"] == {"1016": files - 1}
 
 
 def test_a_used_up_quota_stops_at_once_and_says_until_when(

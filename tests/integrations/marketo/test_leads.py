@@ -1,6 +1,7 @@
 """Leads: written with outcomes, read by their values, merged, deleted, associated; on lists and in programs."""
 
 import json
+import random
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -127,6 +128,51 @@ def test_a_batch_stays_below_300_leads_and_1_mb(instance: Instance) -> None:
     assert max(bodies) <= 1_000_000
 
 
+MB = 1_000_000
+PIECE = st.text("ab\"\\'{}[],:\n\u2028äß€😀", min_size=1, max_size=6)
+RUNS = st.lists(
+    st.tuples(PIECE, st.integers(0, 700), st.integers(0, 300))
+    | st.tuples(PIECE, st.integers(0, 20), st.integers(0, 60_000))
+    | st.tuples(PIECE, st.integers(0, 3), st.integers(MB - 200, MB)),
+    max_size=4,
+)
+
+
+def body_of(*records: dict[str, Any]) -> bytes:
+    body = {"action": "createOrUpdate", "lookupField": "email", "input": records}
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def room_of(text: str) -> int:
+    """How many bytes of a body a text takes, without its quotes."""
+    return len(json.dumps(text, ensure_ascii=False).encode()) - 2
+
+
+@settings(max_examples=40)
+@given(RUNS)
+def test_each_lead_that_fits_into_1_mb_is_sent_once_in_order_300_and_1_mb_a_call(
+    instance: Instance, runs: list[tuple[str, int, int]]
+) -> None:
+    """However large they are, and whatever their texts hold."""
+    instance.server.requests.clear()
+    instance.answer = taken
+    notes = [piece * (size // room_of(piece)) for piece, count, size in runs for _ in range(count)]
+    leads = [lead(number, notes=note, firstName='"\\"ü"') for number, note in enumerate(notes)]
+    # One call at a time, for their order.
+    block = instance.block(concurrent_calls=1, calls_per_20_seconds=10_000)
+    outcomes = block.sync_leads(iter(leads), on_error="return")
+
+    calls = instance.asked()
+    assert all(len(call.body) <= MB for call in calls)
+    assert all(1 <= len(sent(call)) <= 300 for call in calls)
+    assert all(call.body == body_of(*sent(call)) for call in calls)
+    fit = [len(body_of(each)) <= MB for each in leads]
+    assert [each for call in calls for each in sent(call)] == [
+        each for each, fits in zip(leads, fit, strict=True) if fits
+    ]
+    assert [outcome.state for outcome in outcomes] == ["succeeded" if fits else "not sent" for fits in fit]
+
+
 def test_a_quota_stops_at_once_and_the_rest_can_be_sent_when_it_begins_anew(sandbox: Sandbox) -> None:
     leads = [lead(number) for number in range(3000)]
     sandbox.set_marketo(quota_after=4)
@@ -232,6 +278,38 @@ def test_an_answer_that_leaves_out_a_lead_is_no_success(instance: Instance) -> N
     instance.answer = lambda request: says_yes({"id": 1, "status": "created"})
     outcomes = instance.block().sync_leads([lead(1), lead(2)], on_error="return")
     assert states(outcomes) == {"unknown": 2}
+
+
+def test_results_belong_to_the_leads_that_their_seq_says(instance: Instance) -> None:
+    dice = random.Random(7)
+
+    def respond(request: CapturedRequest) -> Answer:
+        results: list[dict[str, Any]] = []
+        for place, each in enumerate(sent(request)):
+            told = str(each["leadId"])
+            result = {"status": "skipped", "reasons": [{"code": "1004", "message": told}]}
+            results.append({"seq": place, **({"leadId": told, "status": "updated"} if each["leadId"] % 7 else result)})
+        dice.shuffle(results)
+        return says_yes(*results)
+
+    instance.answer = respond
+    ids = range(1, 311)  # two calls, each of which counts from 0
+    outcomes = instance.block().set_program_status(2001, "Registered", ids, on_error="return")
+    assert [(outcome.state, outcome.id or outcome.message) for outcome in outcomes] == [
+        ("succeeded" if each % 7 else "failed", str(each)) for each in ids
+    ]
+
+
+def test_what_no_seq_names_is_in_doubt_and_the_others_are_not(instance: Instance) -> None:
+    results = [{"seq": place, "leadId": 10 + place, "status": "updated"} for place in (3, 0, 2)]
+    instance.answer = lambda request: says_yes(*results)
+    outcomes = instance.block().set_program_status(2001, "Registered", [10, 11, 12, 13], on_error="return")
+    assert [(outcome.state, outcome.id) for outcome in outcomes] == [
+        ("succeeded", "10"),
+        ("unknown", None),
+        ("succeeded", "12"),
+        ("succeeded", "13"),
+    ]
 
 
 @pytest.mark.parametrize("name", ["reasons", "errors"])
