@@ -75,7 +75,7 @@ def export_marketo_leads_flow(
         folder: Where in the bucket the objects go; another folder is another export.
         header_names: What columns are called, by the name of the field.
         lag_minutes: How long before now a span ends, so that all of it is settled.
-        until: Where it ends in place of that.
+        until: Where it ends at the latest.
         wait: The longest to wait for each job, in seconds.
 
     Returns:
@@ -92,7 +92,8 @@ def export_marketo_leads_flow(
         raise RequestError("folder: is empty; the objects need a folder of their own.")
     if not (math.isfinite(lag_minutes) and lag_minutes >= 0):
         raise RequestError("lag_minutes: is a number of minutes, 0 or more.")
-    last = _second(until) if until else _second(datetime.now(UTC) - timedelta(minutes=lag_minutes))
+    settled = _second(datetime.now(UTC) - timedelta(minutes=lag_minutes))
+    last = min(_second(until), settled) if until else settled
     name = f"atomic-marketo-leads-{_digest(bucket, marketo, by, folder)}"
     with alone(name) as is_ours:
         if not is_ours:

@@ -15,6 +15,8 @@ os.environ.update(
     PREFECT_SERVER_ANALYTICS_ENABLED="false",
     PREFECT_HOME=_HOME.name,
     PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW="ignore",
+    # The server that a task starts for itself where there is none; 20 seconds are too few on a busy machine.
+    PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS="180",
 )
 for _name in (
     "PREFECT_API_URL",

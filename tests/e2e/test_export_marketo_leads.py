@@ -101,6 +101,12 @@ def test_a_span_ends_a_while_before_now(bucket: S3Bucket, sandbox: Sandbox) -> N
     assert run(None, lag_minutes=90) == []
 
 
+def test_a_span_that_is_to_end_later_ends_a_while_before_now_too(bucket: S3Bucket, sandbox: Sandbox) -> None:
+    """What comes in between belongs to the next run."""
+    [made] = run(datetime.now(UTC) + timedelta(days=30))
+    assert datetime.fromisoformat(made.until) <= datetime.now(UTC) - timedelta(minutes=15)
+
+
 def test_a_span_without_leads_has_an_object_with_the_header(bucket: S3Bucket, sandbox: Sandbox) -> None:
     [made] = run(BEGIN - 10 * DAY, start=BEGIN - 11 * DAY, header_names={"email": "E-Mail"})
     assert made.rows == 0
@@ -113,6 +119,20 @@ def test_those_that_were_created_are_another_export(bucket: S3Bucket, sandbox: S
     assert (updated.rows, created.rows) == (6, 9)
     assert created.key == "new leads/20260801T000000Z-20260804T000000Z.csv"
     assert [list(each["filter"]) for each in sandbox.marketo()["exports"]] == [["updatedAt"], ["createdAt"]]
+
+
+def test_fields_that_are_changed_in_between_and_back_again_leave_no_row_of_each_other(
+    bucket: S3Bucket, sandbox: Sandbox
+) -> None:
+    for fields in (["id", "email", "updatedAt"], ["email", "leadScore"]):
+        sandbox.set_marketo(export_bytes_per_day=3000)
+        with pytest.raises(MarketoQuotaError):
+            run(BEGIN + 90 * DAY, fields=fields)
+    sandbox.set_marketo(export_bytes_per_day=500_000_000)
+    [made] = run(BEGIN + 90 * DAY)
+    assert exported(bucket) == each_once(90)
+    assert keys(bucket) == [made.key]
+    assert bucket.head(made.key).size == made.bytes
 
 
 def test_when_the_bytes_of_the_day_are_used_up_a_later_run_finishes_the_same_span(

@@ -495,7 +495,7 @@ def _imports(marketo: Marketo) -> None:
 
 
 def _exports(marketo: Marketo, folder: Path) -> None:
-    since, until = datetime(2026, 7, 1, tzinfo=UTC), datetime.now(UTC) + timedelta(days=1)
+    since, until = datetime(2026, 7, 1, tzinfo=UTC), datetime.now(UTC)
     names = {"email": "E-mail"}
     exported = marketo.export_leads(
         folder / "created", fields=["id", "email"], created=(since, until), header_names=names

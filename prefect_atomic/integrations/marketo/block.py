@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
     from prefect_atomic.integrations.marketo.activities import Activities
     from prefect_atomic.integrations.marketo.custom_objects import By
+    from prefect_atomic.integrations.marketo.export_jobs import ExportResult
     from prefect_atomic.integrations.marketo.export_targets import Target
-    from prefect_atomic.integrations.marketo.exports import ExportResult
     from prefect_atomic.integrations.marketo.job_notes import JobNotes
     from prefect_atomic.integrations.marketo.leads import Action
     from prefect_atomic.integrations.records.sources import Records
@@ -663,7 +663,8 @@ class Marketo(TokenCredential):
         Args:
             target: A path, a file that is open in binary mode, or a key in `bucket`.
             fields: The API names of the fields.
-            created: Leads that were created from the first of two moments on, and before the second.
+            created: Leads that were created from the first of two moments on, and before the second, which is not in
+                the future.
             updated: Leads that were last updated then. One that is updated while this runs may be in the file twice, or
                 not at all: let it end in the past, and ask for what comes later the next time.
             static_list: Leads of a static list, by its id or name.
@@ -719,7 +720,7 @@ class Marketo(TokenCredential):
         Args:
             target: A path, a file that is open in binary mode, or a key in `bucket`.
             since: The moment from which on.
-            until: The moment before which.
+            until: The moment before which; it is not in the future.
             types: The ids of types; None = all of them.
             fields: Some of the columns; None = all.
             header_names: What columns are called, by the name of the field.

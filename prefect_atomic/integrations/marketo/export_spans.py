@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from prefect_atomic.errors import RequestError
@@ -34,12 +34,14 @@ def spans(since: object, until: object, *, names: tuple[str, str] = ("since", "u
         names: What they are given as; messages begin with it.
 
     Raises:
-        RequestError: They are no moments in this order.
+        RequestError: They are no moments in this order, or the second has not come: more may be there then.
     """
     begin = moment(names[0], since).replace(microsecond=0)
     end = moment(names[1], until).replace(microsecond=0)
     if begin >= end:
         raise RequestError(f"{names[1]}: is not after {names[0]}.")
+    if end > datetime.now(UTC):
+        raise RequestError(f"{names[1]}: has not come yet; what is there by now ends with datetime.now(UTC).")
     return [
         Span(written(names[0], first), written(names[1], next_first - _SECOND))
         for first, next_first in _cut(begin, end)

@@ -6,13 +6,15 @@ import hashlib
 import json
 import os
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any, Protocol
 
 from prefect_atomic.errors import RequestError
+from prefect_atomic.integrations.marketo.local_files import file_path, writing
 
 
 class JobNotes(Protocol):
-    """Where notes are kept: as JSON, in a few kilobytes. Each import, and each export, has its own."""
+    """Where notes are kept: as JSON, 200 bytes for each job or so. Each import, and each export, has its own."""
 
     def load(self) -> dict[str, Any]:
         """What was saved last; nothing at first."""
@@ -31,9 +33,7 @@ class FileNotes:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self._path = Path(path).expanduser()
-        if not self._path.parent.is_dir():
-            raise RequestError(f"state: {str(self._path.parent)!r} is no folder.")
+        self._path = file_path("state", path)
 
     def load(self) -> dict[str, Any]:
         try:
@@ -49,12 +49,15 @@ class FileNotes:
         return found
 
     def save(self, notes: dict[str, Any]) -> None:
-        new = self._path.with_name(f"{self._path.name}.new")
-        with new.open("w") as file:
-            json.dump(notes, file)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(self._path)
+        with writing(self._path), NamedTemporaryFile("w", dir=self._path.parent, delete=False) as file:
+            try:
+                json.dump(notes, file)
+                file.flush()
+                os.fsync(file.fileno())
+                os.replace(file.name, self._path)
+            except BaseException:
+                os.unlink(file.name)
+                raise
 
 
 class _Forgotten:
@@ -77,7 +80,6 @@ class Notes:
 
     def __init__(self, state: JobNotes | str | Path | None, about: dict[str, Any]) -> None:
         self._store = _store(state)
-        # A digest alone: a Prefect variable, where notes may be kept, has 5,000 characters.
         digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
         found = self._store.load()
         if not isinstance(found, dict):
@@ -85,6 +87,11 @@ class Notes:
         if found and found.get("about") != digest:
             raise RequestError("state: has the notes of a call that was to do something else; give each its own.")
         self.noted: dict[str, Any] = json.loads(json.dumps(found)) if found else {"about": digest}
+
+    @property
+    def are_kept(self) -> bool:
+        """Whether a later call will find them."""
+        return not isinstance(self._store, _Forgotten)
 
     def forget(self) -> None:
         """Forgets what was noted of a call that is over."""

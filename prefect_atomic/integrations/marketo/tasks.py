@@ -14,7 +14,7 @@ from prefect.tasks import task
 
 from prefect_atomic.errors import RequestError
 from prefect_atomic.integrations.marketo.block import Marketo, resolve
-from prefect_atomic.integrations.marketo.exports import ExportResult
+from prefect_atomic.integrations.marketo.export_jobs import ExportResult
 from prefect_atomic.integrations.marketo.job_notes import JobNotes
 from prefect_atomic.integrations.records import OnError, Outcomes
 from prefect_atomic.integrations.records.sources import Records

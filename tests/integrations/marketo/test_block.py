@@ -161,20 +161,20 @@ def test_a_token_that_is_never_accepted_is_told_alike_by_calls_and_downloads(ins
 @pytest.mark.parametrize(
     ("ask", "answer"), [(called, says_yes()), (downloaded, Answer(200, [("Content-Type", "text/csv")], b"id\n1\n"))]
 )
-def test_a_renewed_token_is_used_once_where_it_is_accepted(
-    instance: Instance, ask: Callable[[Api], None], answer: Answer
+@pytest.mark.parametrize("refused", [1, 2, 3])
+def test_a_refused_token_is_not_sent_again_and_the_one_after_it_serves_on(
+    instance: Instance, ask: Callable[[Api], None], answer: Answer, refused: int
 ) -> None:
     block = instance.block()
     block.check()
-
-    def respond(request: CapturedRequest) -> Answer:
-        is_old = request.header("Authorization") == "Bearer t0ken-number-1"
-        return says_no("602", "Access token expired") if is_old else answer
-
-    instance.answer = respond
-    ask(block._api())
-    assert proofs(instance) == ["Bearer t0ken-number-1", "Bearer t0ken-number-2"]
-    assert instance.tokens == 2
+    old = [f"Bearer t0ken-number-{number}" for number in range(1, refused + 1)]
+    instance.answer = lambda request: (
+        says_no("602", "Access token expired") if request.header("Authorization") in old else answer
+    )
+    for _ in range(2):
+        ask(block._api())
+    assert proofs(instance) == [*old, *[f"Bearer t0ken-number-{refused + 1}"] * 2]
+    assert instance.tokens == refused + 1
 
 
 def test_the_remaining_life_counts_and_is_not_asked_for_early(

@@ -10,6 +10,7 @@ import re
 import tempfile
 import tracemalloc
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, tzinfo
 from itertools import pairwise
 from pathlib import Path
@@ -20,6 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefect_atomic import (
+    AtomicError,
     Marketo,
     MarketoError,
     MarketoInputError,
@@ -29,10 +31,13 @@ from prefect_atomic import (
     S3Bucket,
     TransportError,
 )
+from prefect_atomic.integrations.marketo import api as api_module
+from prefect_atomic.integrations.marketo import patience
 from prefect_atomic.integrations.marketo.api import Api
 from prefect_atomic.integrations.marketo.export_rows import UnreadableError, rows
 from prefect_atomic.integrations.marketo.export_spans import spans
 from prefect_atomic.integrations.marketo.exports import export_activities, export_leads
+from prefect_atomic.integrations.marketo.job_notes import FileNotes, Notes
 from prefect_atomic.sandbox import Sandbox
 from tests.e2e.servers.faulty import Answer, CapturedRequest
 from tests.integrations.marketo.conftest import Instance, says_yes
@@ -44,6 +49,7 @@ from tests.integrations.s3.conftest import make as make
 from tests.integrations.s3.conftest import moto as moto
 from tests.integrations.s3.conftest import name as name
 from tests.integrations.s3.conftest import running_moto as running_moto
+from tests.mounts import mounted
 
 AUGUST = "2026-08-01T00:00:00Z"
 SEPTEMBER = "2026-09-01T00:00:00Z"
@@ -76,7 +82,7 @@ def filled(sandbox: Sandbox) -> Sandbox:
 
 
 @given(
-    st.datetimes(datetime(2000, 1, 1), datetime(2040, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001 - given one
+    st.datetimes(datetime(2000, 1, 1), datetime(2024, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001 - given one
     st.timedeltas(timedelta(seconds=1), timedelta(days=400)),
     st.tuples(st.timezones(), st.timezones()),
 )
@@ -102,6 +108,13 @@ def test_spans_are_written_in_utc_to_the_second() -> None:
 def test_what_is_no_span_is_refused(until: Any) -> None:
     with pytest.raises(RequestError, match="until: "):
         spans(AUGUST, until)
+
+
+def test_a_span_that_has_not_ended_is_refused_as_more_may_come() -> None:
+    with pytest.raises(RequestError, match=r"created\[1\]: has not come yet"):
+        spans(AUGUST, datetime.now(UTC) + timedelta(hours=1), names=("created[0]", "created[1]"))
+    with pytest.raises(RequestError, match="until: has not come yet"):
+        spans(AUGUST, "9999-12-31T00:00:00Z")
 
 
 # What is exported
@@ -307,6 +320,28 @@ def test_a_job_that_is_not_over_in_time_is_told_and_gone_on_with(
     filled.set_marketo(export_polls=0)
     assert export_leads(api, target, fields=FIELDS, created=(AUGUST, SEPTEMBER), state=store, wait=120).rows == 62
     assert len(exports(filled)) == 1
+
+
+def test_looks_at_a_job_end_with_the_wait_though_each_fails(
+    instance: Instance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[float] = []
+    for module in (api_module, patience):
+        monkeypatch.setattr(module, "sleep", waited.append)
+    looks = 0
+
+    def respond(request: CapturedRequest) -> Answer | str:
+        nonlocal looks
+        if request.path.endswith("/status.json"):
+            looks += 1
+            return "close"
+        return says_yes({"exportId": "e-1", "status": "Queued"})
+
+    instance.answer = respond
+    with pytest.raises(TransportError, match="export e-1 is not known after 600 seconds"):
+        export_leads(instance.block()._api(), tmp_path / "a.csv", fields=["id"], static_list=1, wait=600)
+    assert looks < 50
+    assert sum(waited) < 1.2 * 600
 
 
 def test_a_full_queue_is_waited_for(marketo: Marketo, filled: Sandbox, tmp_path: Path) -> None:
@@ -643,3 +678,145 @@ def test_notes_of_another_export_are_refused(marketo: Marketo, filled: Sandbox, 
     export_leads(marketo._api(), tmp_path / "a.csv", fields=FIELDS, created=(AUGUST, SEPTEMBER), state=store)
     with pytest.raises(RequestError, match="state: "):
         export_leads(marketo._api(), tmp_path / "b.csv", fields=FIELDS, created=(AUGUST, SEPTEMBER), state=store)
+
+
+def test_notes_of_another_instance_are_refused(
+    marketo: Marketo, filled: Sandbox, instance: Instance, tmp_path: Path
+) -> None:
+    """The jobs of one are nobody's, or somebody else's, at another."""
+    store = Store()
+    export_leads(marketo._api(), tmp_path / "a.csv", fields=FIELDS, created=(AUGUST, SEPTEMBER), state=store)
+    other = instance.block()._api()
+    with pytest.raises(RequestError, match="state: "):
+        export_leads(other, tmp_path / "a.csv", fields=FIELDS, created=(AUGUST, SEPTEMBER), state=store)
+
+
+# Several exports to one place
+
+
+@pytest.mark.parametrize("into", ["file", "bucket"])
+def test_an_export_goes_on_with_nothing_that_another_one_left(
+    marketo: Marketo, filled: Sandbox, files: S3Bucket, tmp_path: Path, death: Death, into: str
+) -> None:
+    """One with other columns was killed in between: what is at the target then has the columns of the last one only."""
+    where: dict[str, Any] = {"bucket": files} if into == "bucket" else {}
+    target = "shared.csv" if where else str(tmp_path / "shared.csv")
+    api, one, other = marketo._api(), Store(), Store()
+
+    def export(store: Store, fields: list[str]) -> Any:
+        return export_leads(api, target, fields=fields, created=(AUGUST, NOVEMBER), state=store, **where)
+
+    def kept(store: Store) -> bool:
+        return bool(json.loads(store.text).get("written"))
+
+    at = 20
+    while not kept(one):
+        at += 1
+        assert killed_at(at, death, lambda: export(one, FIELDS))
+    while not kept(other):
+        assert killed_at(at, death, lambda: export(other, ["email", "id", "updatedAt"]))
+        at += 1
+    result = export(one, FIELDS)
+    content = files.read_path(target) if where else Path(target).read_bytes()
+    assert content.splitlines()[0] == b"id,email,createdAt"
+    assert once(list(csv.DictReader(io.StringIO(content.decode(), newline=""))), 180)
+    assert (result.rows, result.bytes) == (180, len(content))
+
+
+def test_two_exports_at_once_into_one_file_make_one_of_the_two(
+    marketo: Marketo, filled: Sandbox, tmp_path: Path
+) -> None:
+    api, target = marketo._api(), tmp_path / "shared.csv"
+
+    def export(fields: list[str]) -> Any:
+        return export_leads(api, target, fields=fields, created=(AUGUST, NOVEMBER))
+
+    with ThreadPoolExecutor(2) as threads:
+        results = list(threads.map(export, (FIELDS, ["id", "email"])))
+    assert [result.rows for result in results] == [180, 180]
+    assert once(read(target), 180)
+    assert target.stat().st_size in [result.bytes for result in results]
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["shared.csv"]
+
+
+def test_notes_that_two_calls_write_at_once_are_whole(tmp_path: Path) -> None:
+    state = tmp_path / "notes.json"
+    notes = Notes(state, {})
+    notes.noted["jobs"] = {str(number): {"id": "e" * 40} for number in range(50)}
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda _: notes.save(), range(200)))
+    assert FileNotes(state).load() == notes.noted
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["notes.json"]
+
+
+def test_an_export_that_fails_leaves_nothing_where_nobody_can_go_on_with_it(
+    marketo: Marketo, filled: Sandbox, files: S3Bucket, tmp_path: Path
+) -> None:
+    filled.set_marketo(export_bytes_per_day=1000)
+    for target, bucket in (("a.csv", files), (tmp_path / "a.csv", None)):
+        with pytest.raises(MarketoQuotaError):
+            export_leads(marketo._api(), target, fields=FIELDS, created=(AUGUST, NOVEMBER), bucket=bucket)
+    assert not list(files.list_objects())
+    assert not [path for path in tmp_path.iterdir() if path.is_file()]
+
+
+def test_killed_when_it_was_in_its_place_it_leaves_nothing_beside_it(
+    marketo: Marketo, filled: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, death: Death
+) -> None:
+    store, target, replace = Store(), tmp_path / "a.csv", Path.replace
+
+    def replaced(path: Path, place: Path) -> None:
+        replace(path, place)
+        raise KilledError
+
+    monkeypatch.setattr(Path, "replace", replaced)
+    with pytest.raises(KilledError):
+        export_leads(marketo._api(), target, fields=FIELDS, created=(AUGUST, NOVEMBER), state=store)
+    monkeypatch.undo()
+    calls = filled.marketo()["calls"]["total"]
+    assert export_leads(marketo._api(), target, fields=FIELDS, created=(AUGUST, NOVEMBER), state=store).rows == 180
+    assert filled.marketo()["calls"]["total"] == calls
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["a.csv"]
+
+
+@pytest.mark.parametrize("name", ["target", "state"])
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("~nobody-of-this-name/a.csv", "in the home of a user who is not there"),
+        ("a\0.csv", "has a NUL"),
+        ("/no/such/folder/a.csv", "is a folder, or in none"),
+        ("/proc", "is a folder, or in none"),
+    ],
+)
+def test_a_path_that_cannot_be_is_refused_before_anything_is_asked(
+    instance: Instance, tmp_path: Path, name: str, path: str, said: str
+) -> None:
+    paths: dict[str, Any] = {"target": str(tmp_path / "a.csv"), name: path}
+    with pytest.raises(RequestError, match=f"{name}: .*{said}"):
+        export_leads(instance.block()._api(), fields=FIELDS, static_list=1, **paths)
+    assert not instance.server.requests
+
+
+@pytest.mark.parametrize("what", ["target", "state"])
+def test_a_disk_that_is_full_is_named_and_gone_on_with_when_it_is_not(
+    marketo: Marketo, filled: Sandbox, tmp_path: Path, what: str
+) -> None:
+    small, usual = tmp_path / "small", tmp_path / "usual"
+    usual.mkdir()
+    store, folders = Store(), {"target": usual, "state": usual, what: small}
+    state = store if what == "target" else folders["state"] / "notes.json"
+
+    def export() -> Any:
+        target = folders["target"] / "a.csv"
+        return export_leads(marketo._api(), target, fields=FIELDS, created=(AUGUST, NOVEMBER), state=state)
+
+    with mounted(small, "size=64k"):
+        (small / "ballast").write_bytes(b"x" * 64 * 1024)
+        with pytest.raises(AtomicError, match=f"{small}.*could not be written: No space left on device"):
+            export()
+        (small / "ballast").unlink()
+        result = export()
+        assert once(read(folders["target"] / "a.csv"), 180)
+        assert result.rows == 180
+        assert started_once(filled, 3)

@@ -25,6 +25,16 @@ from tests.e2e.servers.faulty import Answer, CapturedRequest
 from tests.integrations.marketo.conftest import REST, Instance, block_for, nobody, says_no, says_yes, taken
 
 LEADS = f"{REST}/leads.json"
+MB = 1_000_000
+
+PIECE = st.text("ab\"\\'{}[],:\n\u2028äß€😀", min_size=1, max_size=6)
+RUNS = st.lists(
+    st.tuples(PIECE, st.integers(0, 700), st.integers(0, 300))
+    | st.tuples(PIECE, st.integers(0, 20), st.integers(0, 60_000))
+    | st.tuples(PIECE, st.integers(0, 3), st.integers(MB - 200, MB)),
+    max_size=4,
+)
+"""What is repeated in a field of so many leads, up to so many bytes."""
 
 
 def lead(number: int, **fields: Any) -> dict[str, Any]:
@@ -128,19 +138,18 @@ def test_a_batch_stays_below_300_leads_and_1_mb(instance: Instance) -> None:
     assert max(bodies) <= 1_000_000
 
 
-MB = 1_000_000
-PIECE = st.text("ab\"\\'{}[],:\n\u2028äß€😀", min_size=1, max_size=6)
-RUNS = st.lists(
-    st.tuples(PIECE, st.integers(0, 700), st.integers(0, 300))
-    | st.tuples(PIECE, st.integers(0, 20), st.integers(0, 60_000))
-    | st.tuples(PIECE, st.integers(0, 3), st.integers(MB - 200, MB)),
-    max_size=4,
-)
-
-
 def body_of(*records: dict[str, Any]) -> bytes:
     body = {"action": "createOrUpdate", "lookupField": "email", "input": records}
     return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+@pytest.mark.parametrize(("over", "calls"), [(0, 1), (1, 2)])
+def test_a_call_is_full_to_the_last_byte(instance: Instance, over: int, calls: int) -> None:
+    instance.answer = taken
+    leads = [lead(number, notes="ä" * 10_000) for number in range(40)] + [lead(40, notes="")]
+    leads[-1]["notes"] = "x" * (MB + over - len(body_of(*leads)))
+    assert states(instance.block().sync_leads(leads)) == {"succeeded": 41}
+    assert len(instance.asked()) == calls
 
 
 def room_of(text: str) -> int:
