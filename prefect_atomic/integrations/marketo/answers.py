@@ -34,7 +34,9 @@ QUEUED = frozenset({"1016", "1019", "1029"})
 
 _BUSY = frozenset({"502", "604", "606", "608", "611", "614", "615", "713", "719", "1016", "1019"})
 _ACCESS = frozenset({"603", "1008"})
-_FAULT = frozenset({"500"})
+_INPUT = (range(600, 800), range(1001, 1081))
+"""Codes of what was not done, as it cannot be: for the call as a whole, and for what it is about."""
+
 _MEANS_A_QUOTA = ("quota", "daily")
 _HINTS: Mapping[str, str] = {
     "603": "the role of the API user needs the permission for this call, and its list of IP addresses this host",
@@ -162,7 +164,7 @@ def meaning(reason: Reason) -> Meaning:
         return "busy"
     if code in _ACCESS:
         return "access"
-    return "fault" if code in _FAULT or not code else "input"
+    return "input" if code.isascii() and code.isdigit() and any(int(code) in codes for codes in _INPUT) else "fault"
 
 
 def refusal(response: Response, reasons: list[Reason]) -> MarketoError:

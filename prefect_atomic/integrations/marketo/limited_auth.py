@@ -70,7 +70,7 @@ class LimitedAuth(TokenAuth):
         while True:
             permit = self._limits.permit()
             try:
-                await anyio.to_thread.run_sync(permit.acquire, limiter=_waiting(self._limits))
+                await anyio.to_thread.run_sync(permit.acquire, limiter=_waiting(self._limits), abandon_on_cancel=True)
                 request = await anext(flow) if first is None else request
                 first = yield request
             except BaseException:

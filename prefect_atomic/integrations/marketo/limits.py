@@ -6,13 +6,12 @@ count together where the Prefect server has global concurrency limits for the in
 
 from __future__ import annotations
 
-import math
 import os
 import random
 import struct
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -36,6 +35,9 @@ WINDOW = 20.0
 """Seconds in which an instance takes so many calls."""
 
 _POLLED_EVERY = 0.02
+_LOOKS_UP_EVERY = 1.0
+"""Seconds after which a thread that waits sees that it was given up."""
+
 _DAY = struct.Struct("<qq")
 _MOMENT = struct.Struct("<d")
 
@@ -62,11 +64,17 @@ class Limits:
 
 
 class Permit:
-    """Leave to make one call: `acquire` waits for it, and `release` says that the call is over."""
+    """Leave to make one call: `acquire` waits for it, and `release` says that the call is over.
+
+    Whoever waits in a thread may be given up meanwhile: `release` ends that too.
+    """
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._held = ExitStack()
+        self._turn = Lock()
+        self._is_waiting = False
+        self._is_over = False
 
     def acquire(self) -> None:
         """Waits until the call may be made. In an event loop, call it in a thread.
@@ -74,30 +82,52 @@ class Permit:
         Raises:
             MarketoQuotaError: The calls of the day are used up; nothing is held.
         """
+        with self._turn:
+            self._is_waiting = True
         try:
             counters = _counters(self._limits.instance)
             try:
                 self._wait(counters)
             except OSError as error:
-                self.release()
+                self._held.close()
                 self._wait(_alone(self._limits.instance, counters, error))
         except BaseException:
-            self.release()
+            self._is_over = True
             raise
+        finally:
+            with self._turn:
+                self._is_waiting = False
+                is_over = self._is_over
+            if is_over:
+                self._held.close()
 
     def release(self) -> None:
         """Ends it; once is enough, and more do no harm."""
-        self._held.close()
+        with self._turn:
+            self._is_over = True
+            is_waiting = self._is_waiting
+        if not is_waiting:
+            self._held.close()
 
     def _wait(self, counters: _Counters) -> None:
         limits = self._limits
         gate = _gate(limits.instance, limits.at_once)
-        gate.acquire()
+        while not gate.acquire(timeout=_LOOKS_UP_EVERY):
+            self._go_on()
         self._held.callback(gate.release)
-        self._held.enter_context(counters.slot(limits.at_once))
+        self._held.enter_context(counters.slot(limits.at_once, self._go_on))
         self._held.enter_context(shared_slot(limits.instance))
+        self._go_on()
         # Last, so that nothing is waited for between the count and the call.
         self._held.enter_context(counters.call(limits))
+
+    def _go_on(self) -> None:
+        if self._is_over:
+            raise _GivenUpError
+
+
+class _GivenUpError(Exception):
+    """Nobody waits for the call any more."""
 
 
 class _Counters:
@@ -112,10 +142,11 @@ class _Counters:
         self._stem = str(folder / instance)
 
     @contextmanager
-    def slot(self, most: int) -> Iterator[None]:
-        """Holds one of so many slots."""
+    def slot(self, most: int, go_on: Callable[[], None]) -> Iterator[None]:
+        """Holds one of so many slots; while it waits for one, `go_on` may raise."""
         lock = self._taken(most)
         while lock is None:
+            go_on()
             sleep(random.uniform(_POLLED_EVERY / 2, 2 * _POLLED_EVERY))  # noqa: S311 - jitter
             lock = self._taken(most)
         try:
@@ -128,18 +159,30 @@ class _Counters:
         """Counts a call, and waits until it may be made.
 
         Its place in the window is free again 20 seconds after its end, by when the other side has surely counted it: so
-        no window of the other side's has more calls, as long as none takes longer than a window.
+        no window of the other side's has more calls, as long as none takes longer than a window. The place of one that
+        was killed is free after two.
         """
-        with self._counted() as file:
-            self._count_in_day(file, limits.per_day)
-            place, starts_at = _free_place(file, limits)
-            _write(file, place, starts_at + WINDOW)
-        sleep(max(0.0, starts_at - time.time()))
+        now = 0.0
+        while True:
+            with self._counted() as file:
+                now = max(time.time(), now)
+                today, count = self._counted_today(file, limits.per_day)
+                place, free_at = _first_place(file, limits.per_window, now)
+                if free_at <= now:
+                    os.pwrite(file, _DAY.pack(today, count + 1), 0)
+                    held_until = now + 2 * WINDOW
+                    _write(file, place, held_until)
+                    break
+            # A call that ends meanwhile frees its place a window later: no earlier than that from now.
+            seconds = min(free_at - now, WINDOW)
+            sleep(seconds)
+            now += seconds
         try:
             yield
         finally:
             with suppress(OSError), self._counted() as file:
-                _write(file, place, max(_read(file, place), time.time() + WINDOW))
+                if _read(file, place) == held_until:  # else it took so long that the place is another one's
+                    _write(file, place, time.time() + WINDOW)
 
     def _taken(self, most: int) -> FileLock | None:
         from filelock import FileLock, Timeout  # not before a request is made
@@ -163,7 +206,12 @@ class _Counters:
             finally:
                 os.close(file)
 
-    def _count_in_day(self, file: int, most: int) -> None:
+    def _counted_today(self, file: int, most: int) -> tuple[int, int]:
+        """Today, and how many calls it has had.
+
+        Raises:
+            MarketoQuotaError: So many that there may be no more.
+        """
         today = _central(time.time()).toordinal()
         content = os.pread(file, _DAY.size, 0)
         day, count = _DAY.unpack(content) if len(content) == _DAY.size else (today, 0)
@@ -176,7 +224,7 @@ class _Counters:
                 code="calls_per_day",
                 until=until,
             )
-        os.pwrite(file, _DAY.pack(today, count + 1), 0)
+        return today, count
 
 
 def next_day(now: float) -> datetime:
@@ -191,27 +239,23 @@ def _central(now: float) -> datetime:
     return datetime.fromtimestamp(now, ZoneInfo("America/Chicago"))
 
 
-def _free_place(file: int, limits: Limits) -> tuple[int, float]:
-    """Where the window has a place, and from when on."""
-    now, most = time.time(), limits.per_window
-    # All those who may wait at the same time have places in as many windows to come.
-    latest = now + WINDOW * (2 + math.ceil(limits.at_once / most))
-    size = max(0, os.fstat(file).st_size - _DAY.size) // _MOMENT.size
-    # None can be later than that: such a moment was written before the clock went back.
-    free = [moment if (moment := _read(file, place)) <= latest else 0.0 for place in range(max(size, most))]
-    taken = sum(moment > now for moment in free)
-    if taken < most:
-        return free.index(min(free)), now
-    place = sorted(range(len(free)), key=free.__getitem__)[len(free) - most]
-    return place, free[place]
+def _first_place(file: int, most: int, now: float) -> tuple[int, float]:
+    """The first place of the window that is free, or will be, and from when on it is."""
+    count = max(0, os.fstat(file).st_size - _DAY.size) // _MOMENT.size
+    content = os.pread(file, count * _MOMENT.size, _DAY.size)
+    # None is later than that: such a moment was written before the clock went back, or is no moment.
+    latest = now + 3 * WINDOW
+    moments = [moment if moment <= latest else 0.0 for (moment,) in _MOMENT.iter_unpack(content)]
+    moments += [0.0] * (most - len(moments))
+    if sum(moment > now for moment in moments) < most:
+        return moments.index(min(moments)), now
+    place = sorted(range(len(moments)), key=moments.__getitem__)[len(moments) - most]
+    return place, moments[place]
 
 
-def _read(file: int, place: int) -> float:
+def _read(file: int, place: int) -> float | None:
     content = os.pread(file, _MOMENT.size, _DAY.size + place * _MOMENT.size)
-    if len(content) < _MOMENT.size:
-        return 0.0
-    (moment,) = _MOMENT.unpack(content)
-    return moment if math.isfinite(moment) else 0.0
+    return float(_MOMENT.unpack(content)[0]) if len(content) == _MOMENT.size else None
 
 
 def _write(file: int, place: int, moment: float) -> None:

@@ -12,14 +12,17 @@ from typing import Any
 
 from prefect_atomic.errors import (
     AtomicError,
+    MarketoAccessError,
     MarketoError,
     MarketoInputError,
+    MarketoQuotaError,
+    MarketoTokenError,
     RecordsError,
     ResponseError,
     TransportError,
 )
 from prefect_atomic.integrations.marketo.answers import NOT_DONE, Answer, reasons_in
-from prefect_atomic.integrations.marketo.api import MOST, MOST_BYTES, never_arrived
+from prefect_atomic.integrations.marketo.api import MOST, MOST_BYTES, was_not_done
 from prefect_atomic.integrations.records import Batch, OnError, Outcome, Outcomes, Reading, State, json_batches, settled
 from prefect_atomic.integrations.records.batches import Check
 
@@ -30,6 +33,9 @@ _LOST_IN_A_ROW = 3
 
 _TELLING = 3
 """Records that are refused alone, before any arrived: it is not a matter of single ones."""
+
+_OF_THE_CALL = frozenset({"605", "610", "612", "613", "616"})
+"""Codes of what is no matter of any record: no such method, path, type of content, or subscription."""
 
 _REFUSED_IN_A_ROW = 1000
 """Records that are refused one after another: to look for good ones takes two calls for each."""
@@ -108,12 +114,10 @@ class _Made:
 
     Attributes:
         outcomes: Of its records.
-        end: Why no more are to be sent.
         was_lost: Whether a call got no answer.
     """
 
     outcomes: list[Outcome] = field(default_factory=list)
-    end: AtomicError | None = None
     was_lost: bool = False
 
 
@@ -161,49 +165,54 @@ class _Delivery:
             made = future.result()
             self._outcomes.add(made.outcomes)
             self._lost = self._lost + 1 if made.was_lost else 0
-            self.end = self.end or made.end
             if self._lost >= _LOST_IN_A_ROW and self.end is None:
                 self.end = AtomicError(f"of {self._lost} calls in a row it is not known what became of them.")
 
     def _deliver(self, batch: Batch) -> _Made:
         """Sends a batch; one that is refused as a whole is cut, so that the others of it go through."""
-        made, waiting, alone = _Made(), [batch], 0
+        made, waiting = _Made(), [batch]
         while waiting:
             part = waiting.pop()
-            if made.end is not None:
-                made.outcomes += _all(part, "not sent", made.end)
+            if self.end is not None:  # another one may have found it out
+                made.outcomes += _all(part, "not sent", self.end)
                 continue
             try:
                 answer = self._sending.call(part.body)
             except MarketoInputError as error:
+                if error.code in _OF_THE_CALL:
+                    made.outcomes += _all(part, "failed", error)
+                    self._stop(error)
+                    continue
                 if len(part.positions) > 1:
                     waiting += reversed(self._halves(part))
                     continue
                 made.outcomes += _all(part, "failed", error)
-                alone += 1
                 self._refused += 1
-                if (alone >= _TELLING and not self._was_answered) or self._refused >= _REFUSED_IN_A_ROW:
-                    made.end = error
+                if self._refused >= (_REFUSED_IN_A_ROW if self._was_answered else _TELLING):
+                    self._stop(error)
             except AtomicError as error:
                 self._fail(part, error, made)
             else:
                 made.outcomes += self._read(part, answer)
                 self._was_answered = True
-                alone = self._refused = 0
+                self._refused = 0
         return made
 
     def _fail(self, part: Batch, error: AtomicError, made: _Made) -> None:
-        is_lost = isinstance(error, ResponseError) or (isinstance(error, TransportError) and not never_arrived(error))
-        if not is_lost:
-            # A busy Marketo that did not say that it did nothing may have done it.
-            in_doubt = isinstance(error, MarketoError) and error.transient and error.code not in NOT_DONE
-            in_doubt |= error._may_be_done
-            made.outcomes += _all(part, "unknown" if in_doubt else "not sent", error)
-            made.end = error
-            self._was_answered |= in_doubt
+        if isinstance(error, ResponseError | TransportError) and not was_not_done(error):
+            made.outcomes += _all(part, "unknown", error)
+            made.was_lost = self._was_answered = True
             return
-        made.outcomes += _all(part, "unknown", error)
-        made.was_lost = self._was_answered = True
+        # A Marketo that is busy or broken, and did not say that it did nothing, may have done it.
+        is_told = isinstance(error, MarketoAccessError | MarketoQuotaError | MarketoTokenError)
+        in_doubt = isinstance(error, MarketoError) and not is_told and error.code not in NOT_DONE
+        in_doubt |= error._may_be_done
+        made.outcomes += _all(part, "unknown" if in_doubt else "not sent", error)
+        self._stop(error)
+        self._was_answered |= in_doubt
+
+    def _stop(self, error: AtomicError) -> None:
+        self.end = self.end or error
 
     def _read(self, part: Batch, answer: Answer) -> Iterator[Outcome]:
         if not self._sending.is_told_each:
@@ -214,9 +223,7 @@ class _Delivery:
         for position, result in zip(part.positions, results, strict=True):
             yield self._outcome(position, result, answer)
 
-    def _outcome(self, position: int, result: Mapping[str, Any] | None, answer: Answer) -> Outcome:
-        if result is None:
-            return Outcome(position, "unknown", message="the answer does not say what became of it")
+    def _outcome(self, position: int, result: Mapping[str, Any], answer: Answer) -> Outcome:
         status = str(result.get("status") or "").lower()
         named = (result.get(name) for name in ("id", "leadId", "marketoGUID"))
         record_id = next((str(value) for value in named if value not in (None, "")), None)
@@ -224,12 +231,12 @@ class _Delivery:
         if status in _DONE or (not status and not reasons and record_id is not None):
             created = {"created": True, "updated": False}.get(status)
             return Outcome(position, "succeeded", id=record_id, created=None if answer.may_be_second else created)
+        if not status and not reasons:
+            return Outcome(position, "unknown", message="the answer does not say what became of it")
         code = reasons[0].code if reasons else status or None
         if answer.may_be_second and code in self._sending.done_before:
             return Outcome(position, "succeeded", id=record_id)
-        told = (
-            "; ".join(reason.message for reason in reasons if reason.message) or f"Marketo says {status or 'nothing'}"
-        )
+        told = "; ".join(reason.message for reason in reasons if reason.message) or f"Marketo says {status or code}"
         fields = tuple(dict.fromkeys(_FIELD.findall(told)))
         state: State = "unknown" if answer.may_be_second and code in self._sending.in_doubt else "failed"
         return Outcome(position, state, id=record_id, code=code, message=told, fields=fields)
@@ -266,12 +273,12 @@ def _all(batch: Batch, state: State, error: AtomicError) -> Iterator[Outcome]:
         yield Outcome(position, state, code=code, message=str(error))
 
 
-def _in_order(results: list[dict[str, Any]], count: int) -> list[dict[str, Any] | None]:
-    """A result for each record: by its `seq` where it has one, else by its place."""
+def _in_order(results: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
+    """A result for each record: by its `seq` where it has one, else by its place; an empty one where there is none."""
     named = [result.get("seq") for result in results]
     if len(results) == count and sorted(each for each in named if isinstance(each, int)) != list(range(count)):
-        return list(results)
-    placed: list[dict[str, Any] | None] = [None] * count
+        return results
+    placed: list[dict[str, Any]] = [{}] * count
     for result in results:
         seq = result.get("seq")
         if isinstance(seq, int) and 0 <= seq < count:

@@ -14,10 +14,12 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import anyio
 import httpx
 import pytest
 from filelock import FileLock, Timeout
@@ -113,23 +115,63 @@ def test_calls_are_not_held_back_while_the_window_has_places(clock: Clock) -> No
 
 
 @pytest.mark.parametrize("per_window", [1, 2, 7])
-def test_many_who_wait_at_once_get_places_one_after_another(clock: Clock, per_window: int) -> None:
-    """They reserve many windows ahead."""
-    limit = of(per_window=per_window, at_once=30)
-    counters = limits._counters("a")
-    starts: list[float] = []
+def test_many_who_wait_at_once_get_places_one_after_another(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, per_window: int
+) -> None:
+    limit, starts, first_place = of(per_window=per_window, at_once=30), list[float](), limits._first_place
 
-    def noted(seconds: float) -> None:
-        starts.append(clock.now + seconds)
+    def noted(file: int, most: int, now: float) -> tuple[int, float]:
+        place, free_at = first_place(file, most, now)
+        if free_at <= now:
+            starts.append(now)
+        return place, free_at
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(limits, "sleep", noted)
-        held = [counters.call(limit) for _ in range(30)]
-        for each in held:
-            each.__enter__()
+    monkeypatch.setattr(limits, "_first_place", noted)
+    with ThreadPoolExecutor(30) as threads:
+        list(threads.map(call, [limit] * 30))
+    assert len(starts) == 30
     starts.sort()
     for earlier, later in zip(starts, starts[per_window:], strict=False):
         assert later >= earlier + limits.WINDOW - 1e-6
+
+
+def test_who_waits_for_the_place_of_a_call_that_is_under_way_waits_for_a_window_from_its_end(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit = of(per_window=1)
+    began, first, second = clock.now, limit.permit(), limit.permit()
+    first.acquire()
+
+    def ends_after_10_seconds(seconds: float) -> None:
+        monkeypatch.setattr(limits, "sleep", clock.sleep)
+        clock.now += 10
+        first.release()
+        clock.now += seconds - 10
+
+    monkeypatch.setattr(limits, "sleep", ends_after_10_seconds)
+    second.acquire()
+    assert clock.now == pytest.approx(began + 10 + limits.WINDOW)
+
+
+def test_the_place_of_a_call_that_was_killed_is_free_after_two_windows(clock: Clock) -> None:
+    began, limit = clock.now, of(per_window=1)
+    limit.permit().acquire()  # and never released
+    limit.permit().acquire()
+    assert clock.now == pytest.approx(began + 2 * limits.WINDOW)
+
+
+def test_blocks_with_other_limits_do_not_take_each_others_places(clock: Clock) -> None:
+    small, large = of(per_window=2, at_once=100), of(per_window=100)
+    for _ in range(2):
+        call(small)
+    waiting = [small.permit() for _ in range(3)]
+    for permit in waiting:
+        permit.acquire()
+        permit.release()
+    began = clock.now
+    for _ in range(100):
+        call(large)
+    assert clock.now >= began + limits.WINDOW - 1  # two of a hundred were taken
 
 
 @pytest.mark.parametrize("back", [10, 3600, 40 * 86_400])
@@ -417,6 +459,42 @@ def test_a_cancelled_request_frees_its_permit(sandbox: Sandbox, folder: Path) ->
             return freed and bool(response.json()["success"])
 
     assert asyncio.run(cancelled())
+
+
+@pytest.mark.parametrize("cancel", ["asyncio", "anyio"])
+def test_requests_that_are_given_up_while_they_wait_hold_nothing(instance: Instance, folder: Path, cancel: str) -> None:
+    """Their threads wait on, and must not take for good what nobody will give back."""
+    block = instance.block(concurrent_calls=2)
+    url = f"{block.rest_url()}/v1/stats/usage.json"
+
+    async def given_up(client: httpx.AsyncClient) -> None:
+        if cancel == "asyncio":
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(client.get(url), 0.1)
+        else:
+            with anyio.move_on_after(0.1) as scope:
+                await client.get(url)
+            assert scope.cancelled_caught
+
+    async def main() -> None:
+        async with block.get_async_client(timeout=60) as client:
+            await client.get(url)
+            instance.answer = lambda request: replace(says_yes(), hold=True)
+            sent = len(instance.asked())
+            busy = [asyncio.create_task(client.get(url)) for _ in range(2)]
+            while len(instance.asked()) < sent + 2:  # noqa: ASYNC110 - it is a server's
+                await asyncio.sleep(0.01)
+            await asyncio.gather(*(given_up(client) for _ in range(3)))
+            instance.answer = lambda request: says_yes()
+            instance.server.release()
+            await asyncio.gather(*busy)
+            for _ in range(5):
+                assert (await client.get(url)).json()["success"]
+
+    asyncio.run(asyncio.wait_for(main(), 60))
+    (gate,) = limits._gates.values()
+    assert all(gate.acquire(timeout=10) for _ in range(2))
+    assert free_slots(folder, instance_of(block.rest_url()), 2) == 2
 
 
 def test_requests_to_other_hosts_take_no_permit(sandbox: Sandbox, folder: Path) -> None:
