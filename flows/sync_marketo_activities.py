@@ -15,7 +15,20 @@ from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from pydantic import BaseModel
 
-from prefect_atomic import AtomicError, Marketo, MarketoInputError, MarketoQuotaError, RequestError, S3Bucket, S3Object
+from prefect_atomic import (
+    AtomicError,
+    CredentialError,
+    Marketo,
+    MarketoAccessError,
+    MarketoBusyError,
+    MarketoInputError,
+    MarketoQuotaError,
+    MarketoTokenError,
+    RequestError,
+    S3Bucket,
+    S3Object,
+    TransportError,
+)
 from prefect_atomic.integrations.marketo import resolve as resolve_marketo
 from prefect_atomic.integrations.marketo.added_before import added_before
 from prefect_atomic.integrations.marketo.api import MOST, check_id, check_name
@@ -29,7 +42,8 @@ from prefect_atomic.transport.retry import sleep
 from prefect_atomic.webhooks.event_files import ENDINGS, EventFile, Mapped, object_template, value_template
 
 _IN_A_ROW = 3
-"""Objects that fail one after another, or leads: others would fare no better, and each attempt may wait for long."""
+"""Objects that fail one after another for what no object is to blame for: each attempt may wait for long."""
+_OF_ALL = (CredentialError, MarketoAccessError, MarketoBusyError, MarketoTokenError, TransportError)
 _MOST_BYTES = 800_000
 """Of the activities of a call, which takes 1 MB."""
 _BYTES_AROUND = 30
@@ -148,8 +162,11 @@ def sync_marketo_activities_flow(
             return []
         found, cursor = source.new_objects(recall(name), prefix=prefix)
         objects = [each for each in found if each.key.endswith(ENDINGS) and not each.key.startswith(f"{folder}/")]
-        kind = _kind(target, activity_type, mapping) if objects else {}
-        if objects and lead_field != "id":
+        if not objects:
+            remember(name, cursor, tag="atomic-marketo")
+            return []
+        kind = _kind(target, activity_type, mapping)
+        if lead_field != "id":
             _check_lead_field(target, lead_field)
         how = _How(kind, made_by, lead_field, settle_after)
         done, unfinished, in_a_row = list[SyncedObject](), list[str](), 0
@@ -166,7 +183,7 @@ def sync_marketo_activities_flow(
                 in_a_row = 0
             else:
                 unfinished.append(f"{each.key}: {made}")
-                in_a_row += 1
+                in_a_row = in_a_row + 1 if isinstance(made, _OF_ALL) else 0
                 quota = made if isinstance(made, MarketoQuotaError) else None
             progress.tell(number / len(objects))
         if not unfinished:  # else all of them are found again, and those that are done are left alone
@@ -237,12 +254,22 @@ class _Record:
         self._name = f"{folder}/{each.key.encode()[:400].decode(errors='ignore')}.{digest}"
         self.state = SyncedObject(key=each.key, etag=each.etag)
         if bucket.exists(f"{self._name}.json"):
-            known = SyncedObject.model_validate_json(bucket.read_path(f"{self._name}.json"))
+            known = self._known()
             if known.etag == each.etag:
                 self.state = known
             else:
                 self.clear()
                 self.state.again, self.state.saved_at = True, known.saved_at
+
+    def _known(self) -> SyncedObject:
+        """What was saved before."""
+        name = f"{self._name}.json"
+        try:
+            return SyncedObject.model_validate_json(self._bucket.read_path(name))
+        except ValueError:
+            told = "%s is damaged; so Marketo is asked which events of %s it has, and the others are added."
+            get_run_logger().warning(told, name, self.state.key)
+            return SyncedObject(key=self.state.key, etag="", saved_at=time.time())
 
     def save(self) -> None:
         self.state.saved_at = time.time()
@@ -386,20 +413,18 @@ class _Syncing:
                 except RequestError as error:
                     refused[value] = str(error)
             return found, refused
-        waiting, was_answered = [sorted(values)] if values else [], False
+        waiting = [sorted(values)] if values else []
         while waiting:
             some = waiting.pop()
             try:
                 for lead in self._target.leads(field, some, fields=["id", field]):
                     found[str(lead.get(field)).strip().casefold()].add(int(lead["id"]))
-                was_answered = True
             except MarketoInputError as error:  # one value may be at fault, such as a text for a number
                 if len(some) > 1:
                     waiting += [some[len(some) // 2 :], some[: len(some) // 2]]
                     continue
                 refused[some[0]] = f"lead: {error}"
-                if len(refused) == _IN_A_ROW and not was_answered:
-                    raise
+                self._state.refusal = self._state.refusal or f"{error.code}, when its lead was looked up"
         return found, refused
 
 

@@ -230,6 +230,73 @@ def test_an_object_of_which_nothing_is_taken_fails_the_run_and_says_why(bucket: 
     assert run() == []
 
 
+def test_look_ups_that_marketo_refuses_are_rejects_and_keep_no_other_object_from_its_turn(
+    bucket: S3Bucket, sandbox: Sandbox
+) -> None:
+    marketo_of(sandbox).sync_leads([{"email": "eu@example.com"}], partition="Europe")
+    for number in range(3):
+        bad = (event(10 * number + each, email=f"bad{each}") for each in range(5))
+        bucket.write_path(f"analytics/{number}.ndjson", b"".join(bad))
+    bucket.write_path("analytics/9.ndjson", event(99, email=2) + event(98, email="bad") + event(97, email=2))
+    with pytest.raises(AtomicError, match=r"3 of 4 objects: .*none of its 5 events was taken; .* 1001, when its lead"):
+        run(lead_field="leadPartitionId")
+
+    assert added(sandbox) == Counter(["event-99", "event-97"])
+    rejects = kept(bucket, "analytics/0.ndjson", ".rejects.ndjson").splitlines()
+    assert len(rejects) == 5
+    assert "lead: " in json.loads(rejects[0])["reason"]
+    assert "Required of type 'Integer'" in json.loads(rejects[0])["reason"]
+    assert run(lead_field="leadPartitionId") == []
+
+
+def test_objects_that_fail_for_what_is_their_own_keep_no_other_from_its_turn(
+    bucket: S3Bucket, sandbox: Sandbox
+) -> None:
+    for number in range(4):
+        bucket.write_path(f"analytics/{number}.ndjson", event(number))
+    sandbox.misbehave(EXTERNAL, times=3, cut=True)
+    with pytest.raises(AtomicError, match=r"3 of 4 objects: .*not all is known"):
+        run()
+    assert added(sandbox) == Counter(["event-3"])
+
+
+def test_three_objects_that_fail_for_what_is_nobodys_own_are_enough(bucket: S3Bucket, sandbox: Sandbox) -> None:
+    for number in range(5):
+        bucket.write_path(f"analytics/{number}.ndjson", event(number))
+    sandbox.set_marketo(error_every=1, error_code="603", error_message="Access denied", error_path="/leads.json")
+    with pytest.raises(AtomicError, match=r"5 of 5 objects: .*603.*4\.ndjson: was not tried, as 3 before it failed"):
+        run()
+    assert sandbox.calls()[LEADS] == 3
+    sandbox.set_marketo(error_every=0)
+    assert [each["added"] for each in run()] == [1] * 5
+
+
+@pytest.mark.parametrize("damage", [b"", b'{"added": 3}'], ids=["empty", "of another kind"])
+def test_an_outcome_that_is_damaged_is_named_and_made_anew_from_what_marketo_has(
+    bucket: S3Bucket, sandbox: Sandbox, caplog: pytest.LogCaptureFixture, damage: bytes
+) -> None:
+    bucket.write_path("analytics/a.ndjson", events(1, 5) + b"bad\n")
+    run()
+    [outcome] = [each for each in bucket.list_objects("synced/") if each.key.endswith(".json")]
+    bucket.write_path(outcome.key, damage)
+    forget_state("atomic-marketo-")
+
+    assert run() == [{"key": "analytics/a.ndjson", "added": 5, "rejected": 1, "fault": ""}]
+    assert added(sandbox) == once(1, 5)
+    assert json.loads(bucket.read_path(outcome.key))["done"] is True
+    told = f"{outcome.key} is damaged; so Marketo is asked which events of analytics/a.ndjson it has"
+    assert told in caplog.text
+
+
+def test_where_nothing_is_new_there_are_no_artifacts(
+    bucket: S3Bucket, sandbox: Sandbox, prefect_server: PrefectServer
+) -> None:
+    before = len(prefect_server.all_of("artifacts/filter"))
+    assert run() == []
+    assert len(prefect_server.all_of("artifacts/filter")) == before
+    assert sandbox.calls() == {}
+
+
 def test_an_object_that_cannot_be_unpacked_fails_the_run_once_and_harms_no_other(
     bucket: S3Bucket, sandbox: Sandbox
 ) -> None:

@@ -114,7 +114,7 @@ def _export(
     wait = check_wait(wait)
     about = {
         "export": asked.kind,
-        "of": api.rest,
+        "of": api.bulk,
         "target": str(target) if isinstance(target, str | Path) else "",
         "jobs": [asked.body(span) for span in asked.parts],
     }

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import io
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
+from prefect_atomic.integrations.marketo.export_rows import cells_of
+from prefect_atomic.integrations.marketo.export_rows import rows as rows_of
 from prefect_atomic.integrations.marketo.import_files import ImportFile
 from prefect_atomic.integrations.records import Outcome
 from prefect_atomic.integrations.records.csv_tables import LARGEST_ROW
@@ -36,6 +37,9 @@ class Returned:
         Args:
             file: It, as Marketo gave it.
             columns: The columns that were sent.
+
+        Raises:
+            UnreadableError: It is no CSV.
         """
         rows = _rows(file)
         header = next(rows, [])
@@ -131,8 +135,4 @@ def _digest(row: Sequence[str]) -> bytes:
 
 def _rows(file: BinaryIO) -> Iterator[list[str]]:
     csv.field_size_limit(max(csv.field_size_limit(), LARGEST_ROW))
-    text = io.TextIOWrapper(file, "utf-8-sig", errors="replace", newline="")
-    try:
-        yield from csv.reader(text)
-    finally:
-        text.detach()  # else the file would be closed with it
+    return map(cells_of, rows_of(file))

@@ -8,7 +8,7 @@ Source: https://experienceleague.adobe.com/en/docs/marketo-developer/marketo/res
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,20 +24,23 @@ from prefect_atomic.errors import (
     MarketoInputError,
     MarketoQuotaError,
     RecordsError,
+    RequestError,
     ResponseError,
     TransportError,
 )
 from prefect_atomic.integrations.marketo.answers import NOT_DONE, QUEUED, Answer
 from prefect_atomic.integrations.marketo.api import Api, Params, check_id, check_name, never_arrived
+from prefect_atomic.integrations.marketo.export_rows import UnreadableError
 from prefect_atomic.integrations.marketo.import_files import MOST_BYTES, ImportFile, cut
 from prefect_atomic.integrations.marketo.import_rows import Returned, columns_of, joined
 from prefect_atomic.integrations.marketo.job_notes import JobNotes, Notes
 from prefect_atomic.integrations.marketo.patience import Patience, check_wait
 from prefect_atomic.integrations.records import OnError, Outcome, Outcomes, Reading, State, settled
-from prefect_atomic.integrations.records.csv_tables import Table
+from prefect_atomic.integrations.records.csv_tables import Row, Table
 from prefect_atomic.integrations.records.outcomes import check_on_error
 from prefect_atomic.integrations.records.sources import Records, Shown, table_of
 from prefect_atomic.integrations.s3 import S3Bucket
+from prefect_atomic.transport import Retry
 
 logger = get_logger("atomic.marketo")
 
@@ -47,6 +50,9 @@ _AT_ONCE = 3
 _UPLOAD_TIMEOUT = 300.0
 _FIRST_LOOK = 5.0
 _LONGEST_PAUSE = 30.0
+_LOOK = Retry(attempts=2)
+"""Once more with another token, if need be: whatever else fails is looked at after the next pause."""
+
 _COMPLETE = frozenset({"complete", "completed"})
 _FAILED = frozenset({"failed", "canceled", "cancelled"})
 _COUNTS = ("numOfLeadsProcessed", "numOfObjectsProcessed")
@@ -149,17 +155,29 @@ def _import(
 ) -> Outcomes:
     check_on_error(on_error)
     wait = check_wait(wait)
-    notes = Notes(state, {"import": list(kind.create), "params": dict(kind.params)})
+    notes = Notes(state, {"import": list(kind.create), "of": api.bulk, "params": dict(kind.params)})
+    files = notes.noted.get("files", {})
+    if not isinstance(files, dict) or not all(isinstance(noted, dict) for noted in files.values()):
+        where = repr(str(state)) if isinstance(state, str | Path) else "what it loads"
+        raise RequestError(
+            f"state: {where} has notes that are damaged; delete them, and all rows are uploaded once more, which "
+            "changes nothing."
+        )
     outcomes = Outcomes()
     with table_of(records, columns, bucket, Shown("marketo-bulk-import", "Marketo"), argument="columns") as table:
         importing = _Importing(api, kind, notes, outcomes, wait)
         reading = importing.run(table)
     end = importing.end
-    if end is not None and not importing.was_sent and not isinstance(end, MarketoQuotaError):
+    if end is not None and not importing.tells_all:
         raise end
-    reading.check(outcomes, kind.what)
-    if end is None and not outcomes.unknown:
-        notes.forget()  # all is told; the same rows once more are another import
+    try:
+        reading.check(outcomes, kind.what)
+    except RecordsError as error:
+        if not isinstance(error.__cause__, AtomicError):  # the text of any other may have a secret
+            raise
+        raise RecordsError(f"{error} {error.__cause__}", outcomes=outcomes) from error.__cause__
+    if end is None and not outcomes.unknown:  # all is told; the same rows once more are another import
+        _done_or_told(notes.forget, "could not be emptied; do so before the same rows are imported once more")
     if end is not None and on_error == "raise":
         raise RecordsError(
             f"{outcomes.succeeded} of {len(outcomes)} {kind.what} succeeded; then it ended: {end}", outcomes=outcomes
@@ -172,12 +190,12 @@ class _Importing:
 
     Attributes:
         end: Why no more are sent.
-        was_sent: Whether any may have arrived.
     """
 
     def __init__(self, api: Api, kind: _Kind, notes: Notes, outcomes: Outcomes, wait: float) -> None:
-        self.end: AtomicError | None = None
-        self.was_sent = False
+        self.end: AtomicError | OSError | None = None
+        self._was_sent = False
+        self._count = 0
         self._api = api
         self._kind = kind
         self._notes = notes
@@ -186,38 +204,61 @@ class _Importing:
         self._wait = wait
         self._under_way: deque[_Batch] = deque()
 
+    @property
+    def tells_all(self) -> bool:
+        """Whether an end leaves an outcome for each row: some may have arrived, or all may at another day."""
+        return self._was_sent or isinstance(self.end, MarketoQuotaError)
+
     def run(self, table: Table) -> Reading[Any]:
         """Sends all rows; says how far they could be read."""
         reading = Reading(table.rows())
+        rows = self._counted(reading)
+        self._notes.save()  # where they cannot be kept, nothing is sent
         try:
-            with closing(cut(reading, table.header, table.place, self._outcomes, MOST_BYTES)) as files:
-                for number, file in enumerate(files):
-                    self._take(number, file)
+            self._send(rows, table)
+            if self.end is not None and self.tells_all:
+                deque(rows, maxlen=0)
             while self._under_way:
                 self._finish(self._under_way.popleft())
         finally:
             for batch in self._under_way:
                 batch.file.close()
+        if self.end is not None:
+            self._all(self._outcomes.missing(self._count), "not sent", self.end)
         return reading
+
+    def _counted(self, rows: Iterable[Row]) -> Iterator[Row]:
+        for self._count, row in enumerate(rows, 1):
+            yield row
+
+    def _send(self, rows: Iterator[Row], table: Table) -> None:
+        """Sends files until there are no more, or nothing more can be sent."""
+        try:
+            with closing(cut(rows, table.header, table.place, self._outcomes, MOST_BYTES)) as files:
+                for number, file in enumerate(files):
+                    self._take(number, file)
+                    if self.end is not None:
+                        return
+        except OSError as error:  # no file can be written any more
+            self.end = error
 
     def _take(self, number: int, file: ImportFile) -> None:
         """Has Marketo take a file, unless it has it from a call before, or no more are sent."""
         batch_id = None
         try:
+            file.opened()  # what the disk does not take is told before it is sent
             while len(self._under_way) >= _AT_ONCE:
                 self._finish(self._under_way.popleft())
             if self.end is None:
                 try:
                     batch_id = self._noted(number, file) or self._uploaded(number, file)
-                except AtomicError as error:
+                except (AtomicError, OSError) as error:
                     self._refuse(file, error)
-            else:
-                self._all(file, "not sent", self.end)
         finally:
             if batch_id is None:
                 file.close()
         if batch_id is not None:
-            self.was_sent = True
+            self._was_sent = True
             self._under_way.append(_Batch(batch_id, file))
 
     def _noted(self, number: int, file: ImportFile) -> int | None:
@@ -235,20 +276,18 @@ class _Importing:
         return None if _status(about) in _FAILED else batch_id
 
     def _uploaded(self, number: int, file: ImportFile) -> int:
-        noted = self._files[str(number)] = {"sha256": file.sha256, "batch": None}
-        self._notes.save()
         answer = self._post(number, file)
         batch_id = answer.result[0].get("batchId") if answer.result else None
         if not isinstance(batch_id, int):
             raise ResponseError(f"{answer.response.url} gave no id of a batch.", response=answer.response)
-        noted["batch"] = batch_id
-        self._notes.save()
+        self._files[str(number)] = {"sha256": file.sha256, "batch": batch_id}
+        _done_or_told(self._notes.save, f"do not have import {batch_id}; a later call may upload its rows once more")
         logger.info("Import %d has file %d: %d rows, %d bytes.", batch_id, number + 1, len(file.positions), file.size)
         return batch_id
 
     def _post(self, number: int, file: ImportFile) -> Answer:
         """Uploads a file; as long as Marketo has too many, ours are finished, or others waited for."""
-        patience = Patience(self._wait, first=_LONGEST_PAUSE, longest=_LONGEST_PAUSE)
+        patience: Patience | None = None
         while True:
             try:
                 return self._api.call(
@@ -264,22 +303,22 @@ class _Importing:
             except MarketoBusyError as error:
                 if self._under_way:
                     self._finish(self._under_way.popleft())
-                elif not patience.wait():
-                    raise
+                else:
+                    patience = patience or Patience(self._wait, first=_LONGEST_PAUSE, longest=_LONGEST_PAUSE)
+                    if not patience.wait():
+                        raise
                 if self.end is not None:
                     raise self.end from error
 
-    def _refuse(self, file: ImportFile, error: AtomicError) -> None:
+    def _refuse(self, file: ImportFile, error: AtomicError | OSError) -> None:
         """Notes what is known of a file that was not surely taken, and whether others would fare better."""
-        if isinstance(error, MarketoInputError) and self.was_sent:
-            self._all(file, "failed", error)
+        if isinstance(error, MarketoInputError) and self._was_sent:
+            self._all(file.positions, "failed", error)
             return
         self.end = error
         if _may_have_arrived(error):
-            self.was_sent = True
-            self._all(file, "unknown", error)
-        else:
-            self._all(file, "not sent", error)
+            self._was_sent = True
+            self._all(file.positions, "unknown", error)
 
     def _finish(self, batch: _Batch) -> None:
         """Follows a batch to its end, and notes what became of its rows."""
@@ -295,7 +334,7 @@ class _Importing:
                     self._failed(batch, about)
                 else:
                     self._join(batch, about)
-            except AtomicError as error:
+            except (AtomicError, OSError) as error:
                 if isinstance(error, MarketoQuotaError):
                     self.end = error
                 self._doubt(batch, f"has it, and what became of it could not be read: {error}", error)
@@ -316,7 +355,7 @@ class _Importing:
                 return None
 
     def _look(self, batch_id: int) -> Mapping[str, Any]:
-        answer = self._api.call("GET", *self._kind.batches, batch_id, *self._kind.status, base="bulk")
+        answer = self._api.call("GET", *self._kind.batches, batch_id, *self._kind.status, base="bulk", retry=_LOOK)
         if not answer.result or not _status(answer.result[0]):
             raise ResponseError(f"{answer.response.url} gave no status.", response=answer.response)
         return answer.result[0]
@@ -340,24 +379,36 @@ class _Importing:
         with cast("BinaryIO", TemporaryFile()) as file:
             self._api.download(*self._kind.batches, batch.id, which, sink=file)
             file.seek(0)
-            returned.read(file, columns)
+            try:
+                returned.read(file, columns)
+            except UnreadableError as error:
+                raise MarketoError(f"its file of {which}: {error}.", code="file") from None
         return returned
 
-    def _doubt(self, batch: _Batch, told: str, error: AtomicError | None) -> None:
+    def _doubt(self, batch: _Batch, told: str, error: Exception | None) -> None:
         code = error.code if isinstance(error, MarketoError) else None
         message = f"import {batch.id} {told}"
         self._outcomes.add(
             Outcome(position, "unknown", code=code, message=message) for position in batch.file.positions
         )
 
-    def _all(self, file: ImportFile, state: State, error: AtomicError) -> None:
+    def _all(self, positions: Iterable[int], state: State, error: Exception) -> None:
         code = error.code if isinstance(error, MarketoError) else None
         message = str(error)
-        self._outcomes.add(Outcome(position, state, code=code, message=message) for position in file.positions)
+        self._outcomes.add(Outcome(position, state, code=code, message=message) for position in positions)
 
 
-def _may_have_arrived(error: AtomicError) -> bool:
-    if error._may_be_done:
+def _done_or_told(do: Callable[[], None], told: str) -> None:
+    """Does something with the notes; what was sent is told all the same where they fail."""
+    try:
+        do()
+    except Exception as error:  # noqa: BLE001 - the store may be the caller's own
+        reason = error if isinstance(error, AtomicError | OSError) else type(error).__name__
+        logger.warning("state: the notes %s: %s", told, reason)
+
+
+def _may_have_arrived(error: AtomicError | OSError) -> bool:
+    if isinstance(error, OSError) or error._may_be_done:
         return True
     if isinstance(error, TransportError):
         return not never_arrived(error)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+from time import monotonic
 
 from prefect_atomic.errors import RequestError
 from prefect_atomic.transport.retry import sleep
 
 
 class Patience:
-    """So many seconds of waiting.
+    """So many seconds, of waits and of what is done between them.
 
-    What was asked to wait counts, not the clock: that is the same when nobody really waits.
+    Of a wait, what was asked counts, not the clock: that is the same when nobody really waits.
 
     Args:
         wait: All that there are.
@@ -23,14 +24,17 @@ class Patience:
         self._left = wait
         self._next = first
         self._longest = longest
+        self._since = monotonic()
 
     def wait(self) -> bool:
         """Waits a while; says no, at once, where nothing is left."""
+        self._left -= monotonic() - self._since
         if self._left <= 0:
             return False
         seconds = min(self._next, self._left)
         sleep(seconds)
         self._left -= seconds
+        self._since = monotonic()
         self._next = min(1.5 * self._next, self._longest)
         return True
 

@@ -89,7 +89,7 @@ class CsvTable:
                 continue
             if self._has_rejected and (found := _REJECTED_CELLS.match(row)):
                 row = row[found.end() :]
-            yield Row(line, _ended(row), _fault(row, width))
+            yield Row(line, _ended(row), _unclosed(row, line) or _fault(row, width))
 
     def _next(self) -> tuple[int, bytes]:
         """The next row with the line it begins in: up to a line break that no quotes are open at."""
@@ -274,6 +274,14 @@ def _ended(row: bytes) -> bytes:
     return row.rstrip(b"\r\n") + b"\r\n"  # else the reader would find a blank line in between
 
 
+def _unclosed(row: bytes, line: int) -> str | None:
+    """That a quote is not closed in a row, which goes on to the end of the file then."""
+    if row.count(b'"') % 2 == 0:
+        return None
+    last = line + row.removesuffix(b"\n").count(b"\n")
+    return f"has a quote that is not closed up to line {last}, the last one"
+
+
 def _fault(row: bytes, width: int) -> str | None:
     if b"\0" in row:
         return "holds a NUL"
@@ -286,8 +294,6 @@ def _fault(row: bytes, width: int) -> str | None:
     if b"\n" in bare or b"\r" in bare:
         return "has a line break outside of quotes"
     cells = bare.count(b",") + 1
-    if row.count(b'"') % 2:
-        return "has a quote that is not closed"
     if b'"' in bare or (_IN_QUOTES in bare and any(len(cell) > 1 for cell in bare.split(b",") if _IN_QUOTES in cell)):
         return "has a quote in the middle of a value; put the whole value in quotes, and double its own"
     return None if cells == width else f"has {cells} cells, and the header has {width}"

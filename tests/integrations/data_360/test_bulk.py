@@ -161,7 +161,7 @@ def test_any_text_survives_any_cut(cells: list[tuple[str, str]], most_bytes: int
         (HEADER.encode() + b"1,2,\n\xff,2,\n", "line 3: is not UTF-8, from its byte 1 on"),
         ((HEADER + '"a\nb",2,\n"c"d,2,\n').encode(), "line 4: has a quote in the middle"),
         ((HEADER + 'a"b,2,\nc"d,2,\n').encode(), "line 2: has a quote in the middle"),
-        ((HEADER + '"a,2,\nb,2,\n').encode(), "line 2: has a line break outside of quotes"),
+        ((HEADER + '"a,2,\nb,2,\n').encode(), "line 2: has a quote that is not closed up to line 3, the last one"),
         ((HEADER + "a,2,\rb,2,\n").encode(), "line 2: has a line break outside of quotes"),
         (HEADER.encode() + b'"' + b"x\n" * 6_000_000, "line 2: begins a row of more than 10,000,000 bytes; is a quote"),
     ],

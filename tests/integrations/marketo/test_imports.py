@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from prefect_atomic import (
     RequestError,
     TransportError,
 )
-from prefect_atomic.integrations.marketo import api, imports, patience
+from prefect_atomic.integrations.marketo import api, import_files, imports, patience
 from prefect_atomic.integrations.marketo.imports import import_custom_objects, import_leads, import_program_members
 from prefect_atomic.integrations.records import Outcomes
 from prefect_atomic.sandbox import Sandbox
@@ -60,6 +60,40 @@ def importing(
 
     instance.answer = respond
     return uploaded
+
+
+class Failing(Store):
+    """A store that fails whenever a test says so."""
+
+    def __init__(self, fails: Callable[[int, dict[str, Any]], bool], error: Exception) -> None:
+        super().__init__()
+        self.saves = 0
+        self._fails = fails
+        self._error = error
+
+    def save(self, notes: dict[str, Any]) -> None:
+        self.saves += 1
+        if self._fails(self.saves, notes):
+            raise self._error
+        super().save(notes)
+
+
+FULL = OSError(28, "No space left on device")
+AWAY = TransportError("S3: could not connect", reason="could not connect: refused", transient=True)
+
+
+def fails_from(monkeypatch: pytest.MonkeyPatch, module: Any, number: int) -> None:
+    """The disk is full from the n-th file on that a module makes."""
+    made, make = 0, module.TemporaryFile
+
+    def full() -> Any:
+        nonlocal made
+        made += 1
+        if made >= number:
+            raise FULL
+        return make()
+
+    monkeypatch.setattr(module, "TemporaryFile", full)
 
 
 def content_of(request: CapturedRequest) -> bytes:
@@ -181,6 +215,16 @@ def test_a_column_that_marketo_does_not_know_is_its_error(marketo: Marketo, sand
     assert not sandbox.marketo()["imports"]
 
 
+def test_what_is_refused_at_once_is_not_read_to_its_end(
+    marketo: Marketo, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(imports, "MOST_BYTES", 1000)
+    rows = ({"email": f"lead-{number}@example.com", "shoeSize": 42} for number in range(5000))
+    with pytest.raises(MarketoInputError, match="shoeSize"):
+        import_leads(marketo._api(), rows, on_error="return")
+    assert sum(1 for _ in rows) > 4900
+
+
 def test_records_that_fail_in_the_middle_are_sent_so_far_and_told(marketo: Marketo, sandbox: Sandbox) -> None:
     def broken() -> Iterator[dict[str, Any]]:
         yield from leads(5)
@@ -190,6 +234,16 @@ def test_records_that_fail_in_the_middle_are_sent_so_far_and_told(marketo: Marke
         import_leads(marketo._api(), broken(), on_error="return")
     assert isinstance(raised.value.__cause__, ValueError)
     assert raised.value.outcomes.succeeded == len(emails(sandbox)) == 5
+
+
+def test_a_file_that_cannot_be_read_on_is_told_with_the_line(marketo: Marketo, sandbox: Sandbox) -> None:
+    rows = b'email,lastName\na@example.com,A\nb@example.com,"oops\n' + b"c@example.com,C\n" * 700_000
+    with pytest.raises(
+        RecordsError, match=r"beyond the first 1, .* line 3: begins a row of more than 10,000,000"
+    ) as raised:
+        import_leads(marketo._api(), io.BytesIO(rows), on_error="return")
+    assert isinstance(raised.value.__cause__, RequestError)
+    assert raised.value.outcomes.succeeded == len(emails(sandbox)) == 1
 
 
 # What became of each row
@@ -231,6 +285,32 @@ def test_rows_are_found_again_though_marketo_writes_them_in_its_own_way(instance
         ("failed", "1003: is bad"),
         ("succeeded", None),
     ]
+
+
+def test_a_lone_carriage_return_that_marketo_puts_no_quotes_around_splits_no_row(
+    marketo: Marketo, sandbox: Sandbox, instance: Instance
+) -> None:
+    rows = [{"email": f"{name}@example.com", "lastName": f"{name}\rZ"} for name in "abc"]
+    failures = b"email,lastName,Import Failure Reason\r\nb@example.com,b\rZ,is bad\r\n"
+    importing(instance, failures, numOfRowsFailed=1, numOfRowsWithWarning=0)
+    outcomes = import_leads(instance.block()._api(), rows, on_error="return")
+
+    assert states(outcomes) == ["succeeded", "failed", "succeeded"]
+    assert outcomes[1].message == "is bad"
+
+    sandbox.set_marketo(fail_row_every=2)
+    assert states(import_leads(marketo._api(), rows, on_error="return")) == ["succeeded", "failed", "succeeded"]
+
+
+def test_a_file_of_failures_that_cannot_be_read_leaves_the_rows_in_doubt(
+    instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("prefect_atomic.integrations.marketo.export_rows.LARGEST_ROW", 1000)
+    importing(instance, b'email,reason\n"a@example.com,' + b"x" * 2000, numOfRowsFailed=1, numOfRowsWithWarning=0)
+    outcomes = import_leads(instance.block()._api(), leads(3), on_error="return")
+
+    assert states(outcomes) == ["unknown"] * 3
+    assert "its file of failures: a row has more than 1,000 bytes" in str(outcomes[0].message)
 
 
 def test_rows_that_are_the_same_get_their_reasons_in_order(instance: Instance) -> None:
@@ -309,6 +389,49 @@ def test_what_is_not_over_in_time_is_unknown_and_has_the_id(marketo: Marketo, sa
 
     assert states(outcomes) == ["unknown"] * 5
     assert f"import {sandbox.marketo()['imports'][0]['id']} is not over after 60 seconds" in str(outcomes[0].message)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 120.0], ids=["at once", "after 120 seconds"])
+def test_looks_at_an_import_end_with_the_wait_though_each_fails(
+    instance: Instance, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    clock, looks = 0.0, 0
+
+    def passes(more: float) -> None:
+        nonlocal clock
+        clock += more
+
+    def respond(request: CapturedRequest) -> Answer | str:
+        nonlocal looks
+        if request.method == "POST":
+            return says_yes({"batchId": 1001, "status": "Queued"})
+        looks += 1
+        passes(seconds)
+        return "close"
+
+    instance.answer = respond
+    for module in (patience, api):
+        monkeypatch.setattr(module, "sleep", passes)
+    monkeypatch.setattr(patience, "monotonic", lambda: clock)
+    outcomes = import_leads(instance.block()._api(), leads(3), wait=3600, on_error="return")
+
+    assert states(outcomes) == ["unknown"] * 3
+    assert "not over after 3600 seconds" in str(outcomes[0].message)
+    assert looks < 300
+    assert 3600 <= clock < 3600 + 3 * 120
+
+
+def test_a_busy_instance_is_looked_at_again(instance: Instance) -> None:
+    importing(instance, None, numOfRowsFailed=0, numOfRowsWithWarning=0)
+    inner, looks = instance.answer, 0
+
+    def busy(request: CapturedRequest) -> Answer | str:
+        nonlocal looks
+        looks += request.method == "GET"
+        return says_no("606", "Max rate limit exceeded") if 0 < looks < 20 else inner(request)
+
+    instance.answer = busy
+    assert import_leads(instance.block()._api(), leads(3)).succeeded == 3
 
 
 # Limits
@@ -464,9 +587,12 @@ def test_a_noted_batch_that_cannot_be_looked_at_is_unknown_and_not_uploaded_agai
     assert len(sandbox.marketo()["imports"]) == 1
 
 
-def test_notes_of_another_import_are_refused(marketo: Marketo, tmp_path: Path) -> None:
+def test_notes_of_another_import_are_refused(marketo: Marketo, instance: Instance, tmp_path: Path) -> None:
+    """Of another instance, too: a batch of one is nobody's, or somebody else's, at another."""
     path = tmp_path / "notes.json"
     import_leads(marketo._api(), leads(1), state=path)
+    with pytest.raises(RequestError, match="state: "):
+        import_leads(instance.block()._api(), leads(1), state=path)
     with pytest.raises(RequestError, match="state: "):
         import_custom_objects(marketo._api(), "car_c", [{"vin": "1"}], state=path)
     path.write_text("[]")
@@ -474,8 +600,129 @@ def test_notes_of_another_import_are_refused(marketo: Marketo, tmp_path: Path) -
         import_leads(marketo._api(), leads(1), state=path)
 
 
+@pytest.mark.parametrize(
+    "files", [[], {"0": 5}, {"0": {"sha256": "ab", "batch": 1}, "1": None}], ids=["a list", "a number", "nothing"]
+)
+def test_notes_that_are_damaged_are_named_with_the_mend(
+    marketo: Marketo, sandbox: Sandbox, tmp_path: Path, files: object
+) -> None:
+    path = tmp_path / "notes.json"
+    import_leads(marketo._api(), leads(1), state=path)
+    made = len(sandbox.marketo()["imports"])
+    path.write_text(json.dumps({**json.loads(path.read_text()), "files": files}))
+    with pytest.raises(RequestError, match=rf"state: '{re.escape(str(path))}' has notes that are damaged; delete"):
+        import_leads(marketo._api(), leads(1), state=path)
+
+    path.unlink()
+    assert import_leads(marketo._api(), leads(1), state=path).succeeded == 1
+    assert len(sandbox.marketo()["imports"]) == made + 1
+
+
 def test_the_same_rows_after_the_end_are_another_import(marketo: Marketo, sandbox: Sandbox) -> None:
     store = Store()
     for _ in range(2):
         assert import_leads(marketo._api(), leads(3), state=store).succeeded == 3
     assert len(sandbox.marketo()["imports"]) == 2
+
+
+# What was sent is told, whatever else fails
+
+
+@pytest.mark.parametrize("error", [AWAY, FULL, KeyError("secret")], ids=["away", "full", "a fault of its own"])
+def test_a_note_that_cannot_be_kept_makes_no_outcome_and_is_kept_with_the_next(
+    marketo: Marketo,
+    sandbox: Sandbox,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: Exception,
+) -> None:
+    monkeypatch.setattr(imports, "MOST_BYTES", 200)
+    kept: list[int] = []
+
+    def fails(number: int, notes: dict[str, Any]) -> bool:
+        kept.append(len(notes.get("files", {})))
+        return number == 2
+
+    assert import_leads(marketo._api(), leads(12), state=Failing(fails, error)).succeeded == 12
+    first = sandbox.marketo()["imports"][0]["id"]
+    assert f"do not have import {first}" in caplog.text
+    assert "secret" not in caplog.text
+    assert kept[:3] == [0, 1, 2]
+
+
+def test_notes_that_cannot_be_kept_at_all_are_told_before_anything_is_sent(marketo: Marketo, sandbox: Sandbox) -> None:
+    with pytest.raises(TransportError, match="S3: could not connect"):
+        import_leads(marketo._api(), leads(3), state=Failing(lambda number, notes: True, AWAY), on_error="return")
+    assert not sandbox.marketo()["imports"]
+
+
+@pytest.mark.parametrize("error", [AWAY, FULL], ids=["away", "full"])
+def test_notes_that_cannot_be_emptied_leave_the_outcomes(
+    marketo: Marketo, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    store = Failing(lambda number, notes: "files" not in notes, error)
+    assert import_leads(marketo._api(), leads(3), state=store).succeeded == 3
+    assert "could not be emptied" in caplog.text
+
+
+def test_a_disk_that_is_full_leaves_the_outcomes_of_what_was_sent(
+    marketo: Marketo, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(imports, "MOST_BYTES", 200)
+    fails_from(monkeypatch, import_files, 3)
+    with pytest.raises(RecordsError, match=r"then it ended: .*No space left on device") as raised:
+        import_leads(marketo._api(), leads(40))
+
+    outcomes = raised.value.outcomes
+    sent = sum(job["rows"] for job in sandbox.marketo()["imports"])
+    assert raised.value.__cause__ is FULL
+    assert len(sandbox.marketo()["imports"]) == 2
+    assert states(outcomes) == ["succeeded"] * sent + ["not sent"] * (40 - sent)
+    assert "No space left on device" in str(outcomes[39].message)
+
+
+def test_a_disk_that_is_full_before_anything_is_sent_is_the_error(
+    marketo: Marketo, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fails_from(monkeypatch, import_files, 1)
+    with pytest.raises(OSError, match="No space left on device"):
+        import_leads(marketo._api(), leads(40), on_error="return")
+    assert not sandbox.marketo()["imports"]
+
+
+def test_what_was_not_written_to_the_disk_is_not_uploaded(
+    marketo: Marketo, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(imports, "MOST_BYTES", 200)
+    opened = import_files.ImportFile.opened
+
+    def full(file: import_files.ImportFile) -> Any:
+        if 20 in file.positions:
+            raise FULL
+        return opened(file)
+
+    monkeypatch.setattr(import_files.ImportFile, "opened", full)
+    outcomes = import_leads(marketo._api(), leads(40), on_error="return")
+    assert outcomes.succeeded == sum(job["rows"] for job in sandbox.marketo()["imports"]) > 0
+    assert (outcomes[20].state, outcomes[39].state, len(outcomes)) == ("not sent", "not sent", 40)
+
+
+def test_failures_that_the_disk_does_not_take_leave_the_rows_of_their_file_in_doubt(
+    marketo: Marketo, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(imports, "MOST_BYTES", 200)
+    sandbox.set_marketo(fail_row_every=4)
+    store = Store()
+    with monkeypatch.context() as full:
+        fails_from(full, imports, 2)
+        outcomes = import_leads(marketo._api(), leads(12), state=store, on_error="return")
+
+    first = sandbox.marketo()["imports"][0]["rows"]
+    assert (len(outcomes), outcomes.not_sent) == (12, 0)
+    assert "unknown" not in states(outcomes)[:first]
+    assert "could not be read: " in str(outcomes[11].message)
+    assert "No space left on device" in str(outcomes[11].message)
+
+    made = len(sandbox.marketo()["imports"])
+    assert import_leads(marketo._api(), leads(12), state=store, on_error="return").unknown == 0
+    assert len(sandbox.marketo()["imports"]) == made
