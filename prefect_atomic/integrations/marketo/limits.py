@@ -117,9 +117,8 @@ class Permit:
         self._held.callback(gate.release)
         self._held.enter_context(counters.slot(limits.at_once, self._go_on))
         self._held.enter_context(shared_slot(limits.instance))
-        self._go_on()
         # Last, so that nothing is waited for between the count and the call.
-        self._held.enter_context(counters.call(limits))
+        self._held.enter_context(counters.call(limits, self._go_on))
 
     def _go_on(self) -> None:
         if self._is_over:
@@ -155,8 +154,8 @@ class _Counters:
             lock.release()
 
     @contextmanager
-    def call(self, limits: Limits) -> Iterator[None]:
-        """Counts a call, and waits until it may be made.
+    def call(self, limits: Limits, go_on: Callable[[], None]) -> Iterator[None]:
+        """Counts a call, and waits until it may be made; while it waits, `go_on` may raise.
 
         Its place in the window is free again 20 seconds after its end, by when the other side has surely counted it: so
         no window of the other side's has more calls, as long as none takes longer than a window. The place of one that
@@ -164,6 +163,7 @@ class _Counters:
         """
         now = 0.0
         while True:
+            go_on()
             with self._counted() as file:
                 now = max(time.time(), now)
                 today, count = self._counted_today(file, limits.per_day)
