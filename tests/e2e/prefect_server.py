@@ -96,7 +96,7 @@ class PrefectServer:
         command = [sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app"]
         command += ["--host", "127.0.0.1", "--port", str(self.port), "--log-level", "warning"]
         user, _, password = self.auth.partition(":")
-        self.client = httpx.Client(base_url=f"{self.url}/", auth=(user, password), timeout=30, trust_env=False)
+        self.client = httpx.Client(base_url=f"{self.url}/", auth=(user, password), timeout=180, trust_env=False)
         """A client for its REST API that knows the password, and none of Prefect's code."""
         self.program = Program(command, self._environment_of_the_server(), self.folder / "server.log")
 
