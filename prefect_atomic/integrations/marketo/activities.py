@@ -5,13 +5,14 @@ Source: https://experienceleague.adobe.com/en/docs/marketo-developer/marketo/res
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from prefect_atomic.errors import RequestError, ResponseError
 from prefect_atomic.integrations.marketo.api import MOST, Api, check_id, check_name
-from prefect_atomic.integrations.marketo.leads import field_names, id_list
+from prefect_atomic.integrations.marketo.leads import field_names, id_list, next_page
 from prefect_atomic.integrations.marketo.moments import written
 from prefect_atomic.integrations.marketo.sending import Sending
 from prefect_atomic.integrations.records import OnError, Outcomes
@@ -33,8 +34,8 @@ class Activities(Iterator[dict[str, Any]]):
     """Activities, page by page as they are needed, from a moment or a paging token on.
 
     Attributes:
-        paging_token: Where the page that is being read ends: a reading that begins there misses none, once every
-            activity that this one has given was dealt with.
+        paging_token: Where the page that is being read begins, and once it is read to its end and more is asked for,
+            where it ends. A reading that goes on there misses none, and gives those of at most one page once more.
     """
 
     def __init__(self, api: Api, path: tuple[str, ...], token: str | None, since: str | None, params: Any) -> None:
@@ -44,13 +45,15 @@ class Activities(Iterator[dict[str, Any]]):
         self._params = params
         self._page: Iterator[dict[str, Any]] = iter(())
         self._is_over = False
-        self.paging_token = token
+        self.paging_token = self._next_token = token
 
     def __next__(self) -> dict[str, Any]:
         while True:
             activity = next(self._page, None)
             if activity is not None:
                 return activity
+            # Only who asks for more is done with the page.
+            self.paging_token = self._next_token
             if self._is_over:
                 raise StopIteration
             self._turn()
@@ -61,14 +64,13 @@ class Activities(Iterator[dict[str, Any]]):
             answer = self._api.call("GET", "activities", "pagingtoken", params=params, timeout=_TOKEN_TIMEOUT)
             if answer.next_page_token is None:
                 raise ResponseError(f"{answer.response.url} gave no paging token.", response=answer.response)
-            self.paging_token = answer.next_page_token
+            self.paging_token = self._next_token = answer.next_page_token
         params = {**self._params, "batchSize": MOST, "nextPageToken": self.paging_token}
         answer = self._api.call("GET", *self._path, params=params)
-        # A page may be empty though there are more, and the last one has a token too.
+        # A page may be empty though there are more, and the last one has a token too: a later reading begins there.
+        following = next_page(answer, self.paging_token) if answer.more_result else answer.next_page_token
+        self._next_token = following or self.paging_token
         self._page, self._is_over = iter(answer.result), not answer.more_result
-        if answer.next_page_token == self.paging_token and answer.more_result and not answer.result:
-            raise ResponseError(f"{answer.response.url} leads nowhere: it names itself next.", response=answer.response)
-        self.paging_token = answer.next_page_token or self.paging_token
 
 
 def read(
@@ -126,7 +128,7 @@ def add(api: Api, records: Iterable[Mapping[str, Any]], on_error: OnError) -> Ou
         what="activities to be added",
         call=lambda body: api.call("POST", "activities", "external", content=body, repeatable=False),
     )
-    return sending.run(records, shape=_shaped, check=_Check(), on_error=on_error)
+    return sending.run(records, argument="activities", shape=_shaped, check=_Check(), on_error=on_error)
 
 
 def _reading(
@@ -143,7 +145,10 @@ def _type_ids(api: Api, given: Iterable[int | str]) -> list[int]:
     """The ids of types; names are looked up."""
     if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
         raise RequestError("types: is a list of types, by their ids or names.")
-    asked = list(dict.fromkeys(given))
+    listed: list[object] = list(given)
+    if wrong := [each for each in listed if not isinstance(each, int | str)]:
+        raise RequestError(f"types: has a {type(wrong[0]).__name__}; a type is an id, or a name.")
+    asked = list(dict.fromkeys(listed))
     if not asked:
         raise RequestError("types: is empty; Marketo wants to know which types of activities, such as [1, 12].")
     ids: dict[str, int] = {}
@@ -175,16 +180,21 @@ class _Check:
             written("activityDate", record.get("activityDate"))
         except RequestError as error:
             return str(error)
-        self._types.add(kind)
-        if len(self._types) > MOST_TYPES:
-            return f"activityTypeId: is the {len(self._types)}th type, and an instance has {MOST_TYPES} at most"
         value = record.get("primaryAttributeValue")
         if not isinstance(value, str | int | float) or isinstance(value, bool) or value == "":
             return "primaryAttributeValue: is missing; it is a text, or a number"
+        if isinstance(value, float) and not math.isfinite(value):
+            return "primaryAttributeValue: is NaN, or infinite; it is a text, or a number"
         unknown = record.keys() - _FIELDS
         if unknown:
             return f"has {min(map(str, unknown))}, and an activity has {', '.join(sorted(_FIELDS))}"
-        return _attributes_fault(record.get("attributes"))
+        if fault := _attributes_fault(record.get("attributes")):
+            return fault
+        # The last: a type of what is refused anyway is none of the ten, and theirs go on after an 11th.
+        if kind not in self._types and len(self._types) == MOST_TYPES:
+            return f"activityTypeId: {kind} is an {MOST_TYPES + 1}th type, and an instance has {MOST_TYPES} at most"
+        self._types.add(kind)
+        return None
 
 
 _FIELDS = frozenset({"leadId", "activityTypeId", "activityDate", "primaryAttributeValue", "attributes"})

@@ -185,6 +185,9 @@ class Marketo(TokenCredential):
     def merge_leads(self, winner: int, losers: Iterable[int], *, in_crm: bool = False) -> None:
         """Merges leads into one, 25 with each call. It cannot be undone.
 
+        Where a later call fails, the error says how many leads were merged before, and which of them was the last: the
+        same call again would be refused, as those are there no more.
+
         Args:
             winner: The id of the lead that stays.
             losers: The ids of those that become part of it.
@@ -355,7 +358,7 @@ class Marketo(TokenCredential):
         self,
         campaign_id: int,
         *,
-        run_at: datetime | None = None,
+        run_at: datetime | str | None = None,
         tokens: Mapping[str, str] | None = None,
         clone_to_program: str | None = None,
     ) -> int:
@@ -363,7 +366,8 @@ class Marketo(TokenCredential):
 
         Args:
             campaign_id: The id of the campaign.
-            run_at: When it is to run, up to two years ahead; None = in five minutes.
+            run_at: When it is to run, with a time zone, up to two years ahead; None = in five minutes. One that is past
+                by more than five minutes is refused.
             tokens: My Tokens for this run, such as `{"my.offer": "20 %"}`; up to 100.
             clone_to_program: The name of a program to clone the campaign's program to, which is then scheduled.
 
@@ -479,11 +483,13 @@ class Marketo(TokenCredential):
             paging_token: In place of `since`: the `paging_token` that a reading before has left.
 
         Returns:
-            An iterator. Its `paging_token` is where a later reading begins.
+            An iterator. Its `paging_token` is where a later reading begins: behind the last activity, once the
+            iterator is at its end; before that, at the page that is being read, of which some then come again.
 
         Raises:
             RequestError: An argument makes no request.
             MarketoError: Marketo refused.
+            ResponseError: A page leads nowhere, though there are more.
         """
         from prefect_atomic.integrations.marketo import activities
 
@@ -527,7 +533,8 @@ class Marketo(TokenCredential):
         Args:
             activities: The activities, read as they are needed, such as `{"leadId": 1, "activityTypeId": 100001,
                 "activityDate": "2026-08-01T12:00:00Z", "primaryAttributeValue": "card-1", "attributes": {"score": 5}}`:
-                up to 10 types, up to 20 attributes each, by their API names, and none of them an object.
+                up to 10 types (those of an 11th are not sent), up to 20 attributes each, by their API names, and none
+                of them an object.
             on_error: `raise`, or `return` the outcomes also where some are no success.
 
         Returns:

@@ -5,22 +5,27 @@ Source: https://experienceleague.adobe.com/en/docs/marketo-developer/marketo/res
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from prefect_atomic.errors import RequestError
-from prefect_atomic.integrations.marketo.api import Api, check_id, check_name
+from prefect_atomic.integrations.marketo.api import MOST_BYTES, Api, check_id, check_name
 from prefect_atomic.integrations.marketo.leads import as_leads, id_fault
-from prefect_atomic.integrations.marketo.moments import written
+from prefect_atomic.integrations.marketo.moments import moment, written
 from prefect_atomic.integrations.marketo.sending import Sending
 from prefect_atomic.integrations.records import OnError, Outcomes
+from prefect_atomic.integrations.records.batches import encoded
 from prefect_atomic.integrations.records.outcomes import check_on_error
 
 MOST_LEADS = 100
 MOST_TOKENS = 100
+_MOST_TOKEN_BYTES = MOST_BYTES - 10_000
+"""Of a call, which has room for the leads then."""
+
 _LATEST = timedelta(days=730)
+_JUST_PAST = timedelta(minutes=5)
+"""What a clock may be off, and a flow late: Marketo runs no campaign sooner than five minutes after the call."""
 
 
 def request(
@@ -29,7 +34,7 @@ def request(
     """Has leads run through a trigger campaign; see `Marketo.request_campaign`."""
     check_on_error(on_error)
     path = ("campaigns", check_id("campaign_id", campaign_id), "trigger")
-    listed = json.dumps(_tokens(tokens), ensure_ascii=False).encode()
+    listed = encoded(_tokens(tokens))
     sending = Sending(
         what="leads to run through a campaign",
         call=lambda body: api.call("POST", *path, content=body, repeatable=False),
@@ -49,7 +54,7 @@ def request(
 def schedule(
     api: Api,
     campaign_id: int,
-    run_at: datetime | None,
+    run_at: datetime | str | None,
     tokens: Mapping[str, str] | None,
     clone_to_program: str | None,
 ) -> int:
@@ -57,9 +62,12 @@ def schedule(
     path = ("campaigns", check_id("campaign_id", campaign_id), "schedule")
     about: dict[str, Any] = {}
     if run_at is not None:
+        ahead = moment("run_at", run_at) - datetime.now(UTC)
+        if ahead < -_JUST_PAST:
+            raise RequestError("run_at: is past; leave it out to have the campaign run in five minutes.")
+        if ahead > _LATEST:
+            raise RequestError("run_at: is more than two years ahead, which is the most that Marketo takes.")
         about["runAt"] = written("run_at", run_at)
-        if not datetime.now(UTC) - timedelta(minutes=5) <= run_at <= datetime.now(UTC) + _LATEST:
-            raise RequestError("run_at: is past, or more than two years ahead.")
     if tokens:
         about["tokens"] = _tokens(tokens)
     if clone_to_program is not None:
@@ -74,10 +82,17 @@ def _tokens(tokens: Mapping[str, str] | None) -> list[dict[str, str]]:
     given: object = tokens or {}
     if not isinstance(given, Mapping) or len(given) > MOST_TOKENS:
         raise RequestError(f"tokens: is a mapping of up to {MOST_TOKENS} My Tokens to texts.")
-    listed = []
+    listed: list[dict[str, str]] = []
+    size = 0
     for name, value in given.items():
         bare = name.strip().removeprefix("{{").removesuffix("}}").strip() if isinstance(name, str) else ""
         if not bare.startswith("my.") or not isinstance(value, str):
             raise RequestError(f"tokens: {str(name)[:100]!r}: is a My Token such as `my.offer`, and its value a text.")
         listed.append({"name": f"{{{{{bare}}}}}", "value": value})
+        try:
+            size += len(encoded(listed[-1])) + 1
+        except TypeError as error:
+            raise RequestError(f"tokens: {name[:100]!r}: {error}.") from None
+    if size > _MOST_TOKEN_BYTES:
+        raise RequestError(f"tokens: take {size:,} bytes, and a call takes {_MOST_TOKEN_BYTES:,} of them.")
     return listed

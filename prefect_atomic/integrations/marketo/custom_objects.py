@@ -11,9 +11,10 @@ from typing import Any, Literal
 
 from prefect_atomic.errors import RequestError, ResponseError
 from prefect_atomic.integrations.marketo.api import MOST, Api, check_name
-from prefect_atomic.integrations.marketo.leads import cut, field_names, filtered, wrapped
+from prefect_atomic.integrations.marketo.leads import cut, field_names, filtered, next_page, wrapped
 from prefect_atomic.integrations.marketo.sending import Sending
 from prefect_atomic.integrations.records import OnError, Outcomes
+from prefect_atomic.integrations.records.batches import encoded
 from prefect_atomic.integrations.records.outcomes import check_on_error
 
 Action = Literal["createOrUpdate", "createOnly", "updateOnly"]
@@ -69,10 +70,11 @@ def delete(api: Api, name: str, records: Iterable[Any], *, delete_by: By, on_err
         done_before=frozenset({_NOT_FOUND}),
     )
     keys = _keys(about, delete_by)
+    # The keys alone are sent, so that records may be as they were read, with `seq` and what else Marketo adds.
     return sending.run(
         records,
         shape=lambda record: {key: record[key] for key in keys},
-        check=partial(_fault, about, delete_by),
+        check=partial(_fault_of_keys, keys),
         on_error=on_error,
     )
 
@@ -94,22 +96,32 @@ def read(
 def _by_several(
     api: Api, path: tuple[str, str], values: Iterable[Any], fields: tuple[str, ...] | None
 ) -> Iterator[dict[str, Any]]:
-    for some in cut(values, MOST):
-        if wrong := next((each for each in some if not isinstance(each, Mapping) or not each), None):
-            raise RequestError(
-                f"values: has a {type(wrong).__name__}; each is a mapping of the fields that tell records."
-            )
-        asked = {"filterType": "dedupeFields", "fields": fields, "input": some, "batchSize": MOST}
+    for some in cut((_told_by(position, each) for position, each in enumerate(values)), MOST):
+        asked = {"filterType": "dedupeFields", "fields": fields, "batchSize": MOST}
         token: str | None = None
         while True:
             more = {**asked, "nextPageToken": token}
-            body = {field: value for field, value in more.items() if value is not None}
+            before, after = wrapped({field: value for field, value in more.items() if value is not None})
             params = {"_method": "GET", "filterType": "dedupeFields"}
-            answer = api.call("POST", *path, params=params, json=body, repeatable=True)
+            body = before + b",".join(some) + after
+            answer = api.call("POST", *path, params=params, content=body, repeatable=True)
             yield from answer.result
-            asked_with, token = token, answer.next_page_token
-            if token is None or answer.more_result is False or (token == asked_with and not answer.result):
+            token = next_page(answer, token)
+            if token is None:
                 break
+
+
+def _told_by(position: int, fields: object) -> bytes:
+    """What tells a record, as calls have it."""
+    if not isinstance(fields, Mapping) or not fields:
+        what = "empty" if isinstance(fields, Mapping) else f"a {type(fields).__name__}"
+        raise RequestError(f"values[{position}]: is {what}; each is a mapping of the fields that tell records.")
+    if wrong := [name for name in fields if not isinstance(name, str)]:
+        raise RequestError(f"values[{position}]: has a field whose name is a {type(wrong[0]).__name__}.")
+    try:
+        return encoded(fields)
+    except TypeError as error:
+        raise RequestError(f"values[{position}]: {error}.") from None
 
 
 def check_object(name: object) -> str:
@@ -133,10 +145,14 @@ def _keys(about: Mapping[str, Any], by: By) -> tuple[str, ...]:
     return tuple(map(str, named)) if isinstance(named, list) else ()
 
 
+def _fault_of_keys(keys: tuple[str, ...], record: Mapping[str, Any]) -> str | None:
+    missing = next((key for key in keys if record.get(key) in (None, "")), None)
+    return f"has no {missing}, which tells Marketo which record it is" if missing is not None else None
+
+
 def _fault(about: Mapping[str, Any], by: By, record: Mapping[str, Any]) -> str | None:
-    for key in _keys(about, by):
-        if record.get(key) in (None, ""):
-            return f"has no {key}, which tells Marketo which record it is"
+    if fault := _fault_of_keys(_keys(about, by), record):
+        return fault
     described = about.get("fields")
     fields = [each for each in described if isinstance(each, dict)] if isinstance(described, list) else []
     known = {str(field.get("name")) for field in fields} | set(_keys(about, "idField"))

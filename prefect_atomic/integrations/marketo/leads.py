@@ -11,7 +11,7 @@ from functools import partial
 from itertools import islice
 from typing import Any, Literal, TypeVar
 
-from prefect_atomic.errors import MarketoInputError, RequestError
+from prefect_atomic.errors import AtomicError, MarketoInputError, RequestError, ResponseError
 from prefect_atomic.integrations.marketo.answers import Answer
 from prefect_atomic.integrations.marketo.api import MOST, Api, check_id, check_name
 from prefect_atomic.integrations.marketo.sending import Sending
@@ -58,7 +58,8 @@ def sync(
         keys=() if is_new else (lookup_field,),
         in_doubt=frozenset({"1005"}) if action == "createOnly" else frozenset(),
     )
-    return sending.run(records, check=partial(_fault, None if is_new else lookup_field), on_error=on_error)
+    check = partial(_fault, None if is_new else lookup_field)
+    return sending.run(records, argument="leads", check=check, on_error=on_error)
 
 
 def read(api: Api, filter_type: str, values: Iterable[str | int], fields: Sequence[str] | None) -> Iterator[Any]:
@@ -118,9 +119,17 @@ def merge(api: Api, winner: int, losers: Iterable[int], *, in_crm: bool) -> None
     others = id_list("losers", losers)
     if winner in others:
         raise RequestError("losers: has the winner among them.")
-    for some in cut(others, _MOST_MERGED):
-        params = {"leadIds": some, "mergeInCRM": in_crm or None}
-        api.call("POST", "leads", winner, "merge", params=params, timeout=_MERGE_TIMEOUT)
+    for start in range(0, len(others), _MOST_MERGED):
+        params = {"leadIds": others[start : start + _MOST_MERGED], "mergeInCRM": in_crm or None}
+        try:
+            api.call("POST", "leads", winner, "merge", params=params, timeout=_MERGE_TIMEOUT)
+        except AtomicError as error:
+            if start:
+                # In the text itself, as a Prefect state has no notes. The same call again would find no such leads.
+                told = f"The first {start} of {len(others)} leads, up to {others[start - 1]}, were merged before"
+                error.args = (f"{error} {told}; go on with those behind it.",)
+                error.transient = False
+            raise
 
 
 def associate(api: Api, lead: int, cookie: str) -> None:
@@ -183,9 +192,30 @@ def pages(api: Api, path: tuple[str | int, ...], params: Mapping[str, Any]) -> I
     while True:
         answer = api.call("GET", *path, params={**params, "batchSize": MOST, "nextPageToken": token})
         yield from answer.result
-        asked, token = token, answer.next_page_token
-        if token is None or answer.more_result is False or (token == asked and not answer.result):
+        token = next_page(answer, token)
+        if token is None:
             return
+
+
+def next_page(answer: Answer, asked: str | None) -> str | None:
+    """The token of the page behind an answer; None where the answer is the last one.
+
+    Args:
+        answer: The answer.
+        asked: The token that it was asked for with.
+
+    Raises:
+        ResponseError: There is more, and the answer leads nowhere: it could be asked for without an end.
+    """
+    token = answer.next_page_token
+    if answer.more_result is False or (token is None and not answer.more_result):
+        return None
+    if token == asked and not answer.result and answer.more_result is None:  # nothing says that there are more
+        return None
+    if token is None or token == asked:
+        why = "there is more, and no token for it" if token is None else "it names itself next"
+        raise ResponseError(f"{answer.response.url} leads nowhere: {why}.", response=answer.response)
+    return token
 
 
 def field_names(fields: Sequence[str] | None) -> tuple[str, ...] | None:

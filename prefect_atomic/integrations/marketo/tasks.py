@@ -213,7 +213,7 @@ def marketo_schedule_campaign(
     marketo: Marketo | str,
     campaign_id: int,
     *,
-    run_at: datetime | None = None,
+    run_at: datetime | str | None = None,
     tokens: Mapping[str, str] | None = None,
     clone_to_program: str | None = None,
 ) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -11,6 +12,13 @@ from prefect_atomic.integrations.records.outcomes import Outcome, Outcomes
 
 Check = Callable[[Mapping[str, Any]], str | None]
 """What is wrong with a record, as far as that is known before it is sent; None where nothing is."""
+
+
+_NO_JSON = (TypeError, ValueError, RecursionError)
+"""What the encoder raises; a lone surrogate is a ValueError too."""
+
+_MOST_LEVELS = 8
+"""At which a fault is looked for: what is in itself has no last one."""
 
 
 class Batch(NamedTuple):
@@ -92,11 +100,63 @@ def _encoded(record: object, shape: Callable[[Mapping[str, Any]], Any] | None, c
     if check and (fault := check(record)):
         raise _UnsendableError("INVALID_RECORD", fault)
     try:
-        content = shape(record) if shape else record
-        return json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain).encode()
-    except (TypeError, ValueError, RecursionError) as error:  # a lone surrogate is a ValueError too
-        told = str(error)[:200] if isinstance(error, TypeError) else type(error).__name__
-    raise _UnsendableError("INVALID_RECORD", f"holds something that is no JSON ({told})")
+        return _as_json(shape(record) if shape else record)
+    except _NO_JSON as error:
+        told = _fault(record, error)
+    raise _UnsendableError("INVALID_RECORD", told)
+
+
+def encoded(content: object) -> bytes:
+    """What is no record, as JSON, as it is of records.
+
+    Raises:
+        TypeError: It holds something that is no JSON; says what, and in which field.
+    """
+    try:
+        return _as_json(content)
+    except _NO_JSON as error:
+        told = _fault(content, error)
+    raise TypeError(told)
+
+
+def _as_json(content: object) -> bytes:
+    return json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain).encode()
+
+
+def _fault(content: object, error: Exception) -> str:
+    """What is no JSON, and in which field, as the caller knows it; of a text, no word is repeated."""
+    path = ""
+    for _ in range(_MOST_LEVELS):
+        found = _first_fault(content)
+        if found is None:
+            break
+        step, content, error = found
+        path += step
+    if isinstance(content, float):
+        told = "NaN" if math.isnan(content) else "an infinite number"
+    elif isinstance(error, UnicodeEncodeError):
+        told = "a text" if isinstance(content, str) else "a name"
+        told += " with half of a character, a lone surrogate"
+    else:
+        told = "it has too many levels" if isinstance(error, RecursionError) else str(error)[:200]
+    where = f"{path.removeprefix('.')}: " if path else ""
+    return f"{where}holds something that is no JSON ({told})"
+
+
+def _first_fault(content: object) -> tuple[str, object, Exception] | None:
+    """Where in a mapping or list the first thing stands that is no JSON, the thing, and why."""
+    parts: Iterable[tuple[str, object]] = ()
+    if isinstance(content, Mapping):
+        # A name that is no text stands here as the message can show it.
+        parts = ((f".{str(name)[:100]}".encode(errors="replace").decode(), each) for name, each in content.items())
+    elif isinstance(content, list | tuple):
+        parts = ((f"[{place}]", each) for place, each in enumerate(content))
+    for step, part in parts:
+        try:
+            _as_json(part)
+        except _NO_JSON as error:
+            return step, part, error
+    return None
 
 
 def _plain(value: object) -> object:

@@ -2,11 +2,14 @@
 
 import json
 from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+from itertools import islice
 from typing import Any
+from urllib.parse import parse_qs
 
 import pytest
 
-from prefect_atomic import Marketo, MarketoInputError, RecordsError, RequestError
+from prefect_atomic import Marketo, MarketoInputError, RecordsError, RequestError, ResponseError
 from prefect_atomic.sandbox import Sandbox
 from tests.e2e.servers.faulty import Answer, CapturedRequest
 from tests.integrations.marketo.conftest import REST, Instance, as_json, says_no, says_yes
@@ -68,6 +71,8 @@ def test_activities_of_some_leads_only(marketo: Marketo, ids: list[int]) -> None
         ({"types": [1], "since": None}, "since: give either"),
         ({"types": [1], "paging_token": "abc"}, "since: give either"),
         ({"types": 1}, "types: is a list"),
+        ({"types": [1, [2]]}, "types: has a list"),
+        ({"types": [None]}, "types: has a NoneType"),
     ],
 )
 def test_a_reading_that_makes_no_request_is_named(instance: Instance, arguments: dict[str, Any], named: str) -> None:
@@ -106,6 +111,8 @@ def test_activities_are_added_and_their_failures_told(sandbox: Sandbox, marketo:
         ({"leadId": "x"}, "leadId"),
         ({"activityTypeId": None}, "activityTypeId"),
         ({"primaryAttributeValue": ""}, "primaryAttributeValue"),
+        ({"primaryAttributeValue": float("nan")}, "primaryAttributeValue: is NaN"),
+        ({"attributes": {"event": "x", "score": float("nan")}}, r"attributes.score: holds .* \(NaN\)"),
         ({"card": 1}, "has card"),
     ],
 )
@@ -121,10 +128,18 @@ def test_more_than_ten_types_are_named(instance: Instance) -> None:
     instance.answer = lambda request: says_yes(
         *({"id": each["leadId"], "status": "added"} for each in json.loads(request.body)["input"])
     )
-    given = [activity(1, activityTypeId=100_000 + number) for number in range(11)]
+    given = [activity(1, activityTypeId=100_000 + number % 11) for number in range(33)]
     outcomes = instance.block().add_activities(given, on_error="return")
-    assert states(outcomes) == {"succeeded": 10, "not sent": 1}
-    assert "11th type" in str(outcomes[10])
+    assert [outcome.position for outcome in outcomes if outcome.state != "succeeded"] == [10, 21, 32]
+    assert "100010 is an 11th type" in str(outcomes[10])
+
+
+@pytest.mark.parametrize("fault", [{"leadId": None}, {"primaryAttributeValue": ""}, {"card": 1}, {"attributes": [1]}])
+def test_types_of_what_is_refused_anyway_are_none_of_the_ten(instance: Instance, fault: dict[str, Any]) -> None:
+    instance.answer = lambda request: says_yes({"id": 1, "status": "added"})
+    given = [activity(1, activityTypeId=number, **fault) for number in range(1, 12)] + [activity(1)]
+    outcomes = instance.block().add_activities(given, on_error="return")
+    assert states(outcomes) == {"not sent": 11, "succeeded": 1}
 
 
 def test_activities_whose_answer_was_lost_are_in_doubt_and_not_added_twice(
@@ -195,11 +210,30 @@ def test_a_batch_campaign_cannot_be_requested(marketo: Marketo, ids: list[int]) 
 
 @pytest.mark.parametrize(
     ("tokens", "named"),
-    [({"offer": "x"}, "my.offer"), ({"my.a": 1}, "a text"), ({f"my.a{n}": "x" for n in range(101)}, "up to 100")],
+    [
+        ({"offer": "x"}, "my.offer"),
+        ({"my.a": 1}, "a text"),
+        ({f"my.a{n}": "x" for n in range(101)}, "up to 100"),
+        ({"my.a": "x", "my.b": "\ud800"}, "tokens: 'my.b': value: .*a lone surrogate"),
+        ({"my.\ud800": "x"}, "tokens: .*: name: .*a lone surrogate"),
+        ({f"my.a{n:02}": "\n" * 5_500 for n in range(90)}, "tokens: take 992,970 bytes, and a call takes 990,000"),
+    ],
 )
 def test_tokens_that_are_none_are_named(instance: Instance, tokens: dict[str, Any], named: str) -> None:
     with pytest.raises(RequestError, match=named):
         instance.block().request_campaign(3001, [1], tokens=tokens)
+    with pytest.raises(RequestError, match=named):
+        instance.block().schedule_campaign(3002, tokens=tokens)
+    assert instance.asked() == []
+
+
+def test_tokens_leave_room_for_100_leads_a_call(instance: Instance) -> None:
+    instance.answer = lambda request: says_yes({"id": 3001})
+    ids = range(2**63 - 100, 2**63)
+    outcomes = instance.block().request_campaign(3001, ids, tokens={"my.a": "x" * 989_900}, on_error="return")
+    assert states(outcomes) == {"succeeded": 100}
+    (request,) = instance.asked()
+    assert len(request.body) <= 1_000_000
 
 
 def test_a_batch_campaign_is_scheduled_once(sandbox: Sandbox, marketo: Marketo) -> None:
@@ -213,10 +247,31 @@ def test_a_batch_campaign_is_scheduled_once(sandbox: Sandbox, marketo: Marketo) 
     assert len(sandbox.marketo()["schedules"]) == 2
 
 
-@pytest.mark.parametrize("days", [-1, 731])
-def test_a_time_that_marketo_does_not_take_is_named(instance: Instance, days: int) -> None:
-    with pytest.raises(RequestError, match="run_at: is past, or more than two years ahead"):
-        instance.block().schedule_campaign(3002, run_at=datetime.now(UTC) + timedelta(days=days))
+def test_a_campaign_runs_at_a_moment_that_is_a_text(instance: Instance) -> None:
+    instance.answer = lambda request: says_yes({"id": 3002})
+    run_at = datetime.now(timezone(timedelta(hours=2))) + timedelta(days=1)
+    as_text: Any = run_at.isoformat()
+    instance.block().schedule_campaign(3002, run_at=as_text)
+    (request,) = instance.asked()
+    assert json.loads(request.body)["input"] == {"runAt": run_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")}
+
+
+@pytest.mark.parametrize(
+    ("run_at", "named"),
+    [
+        (timedelta(minutes=-6), "run_at: is past; leave it out"),
+        (timedelta(days=731), "run_at: is more than two years ahead"),
+        ("2020-01-01T00:00:00Z", "run_at: is past; leave it out"),
+        ("soon", "run_at: is no moment"),
+        ("2036-01-01T00:00:00", "run_at: has no time zone"),
+    ],
+)
+def test_a_time_that_marketo_does_not_take_is_named(instance: Instance, run_at: Any, named: str) -> None:
+    with pytest.raises(RequestError, match=named):
+        instance.block().schedule_campaign(
+            3002, run_at=datetime.now(UTC) + run_at if isinstance(run_at, timedelta) else run_at
+        )
+    assert instance.asked() == []
 
 
 def car(number: int, **fields: Any) -> dict[str, Any]:
@@ -267,6 +322,49 @@ def test_what_is_wrong_with_a_custom_object_is_told_before(sandbox: Sandbox, mar
         marketo.sync_custom_objects("boat_c", [car(1)])
 
 
+@pytest.mark.parametrize("delete_by", ["dedupeFields", "idField"])
+def test_custom_objects_are_deleted_as_they_were_read(marketo: Marketo, delete_by: Any) -> None:
+    """With `seq`, and what else Marketo adds."""
+    marketo.sync_custom_objects("car_c", [car(1), car(2)])
+    read = list(marketo.custom_objects("car_c", "vin", ["VIN1", "VIN2"]))
+    assert "seq" in read[0]
+    given = [*read, {"seq": 3, "model": "T"}]
+    outcomes = marketo.delete_custom_objects("car_c", given, delete_by=delete_by, on_error="return")
+    assert [outcome.state for outcome in outcomes] == ["succeeded", "succeeded", "not sent"]
+    assert list(marketo.custom_objects("car_c", "vin", ["VIN1", "VIN2"])) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "named"),
+    [
+        (None, r"values\[301\]: is a NoneType"),
+        (0, r"values\[301\]: is a int"),
+        ("VIN1", r"values\[301\]: is a str"),
+        ({}, r"values\[301\]: is empty"),
+        ({1: "VIN1"}, r"values\[301\]: has a field whose name is a int"),
+        ({"vin": float("nan")}, r"values\[301\]: vin: .*NaN"),
+    ],
+)
+def test_what_tells_no_record_is_named_by_its_position(instance: Instance, value: Any, named: str) -> None:
+    instance.answer = lambda request: says_yes()
+    values = [*({"vin": f"VIN{number}"} for number in range(301)), value]
+    with pytest.raises(RequestError, match=named):
+        list(instance.block().custom_objects("car_c", "dedupeFields", values))
+    assert len(instance.asked()) == 1  # for the first 300
+
+
+def test_what_tells_a_record_is_written_as_it_is_when_it_is_synchronised(instance: Instance) -> None:
+    instance.answer = lambda request: (
+        says_yes({"name": "car_c", "dedupeFields": ["sum", "at"]}) if "describe" in request.path else says_yes()
+    )
+    told_by = {"sum": Decimal("1.10"), "at": datetime(2026, 8, 1, tzinfo=UTC)}
+    instance.block().sync_custom_objects("car_c", [told_by], on_error="return")
+    list(instance.block().custom_objects("car_c", "dedupeFields", [told_by], fields=["sum"]))
+    _, synced, read = (json.loads(request.body or b"{}") for request in instance.asked())
+    assert read == {"filterType": "dedupeFields", "fields": ["sum"], "batchSize": 300, "input": synced["input"]}
+    assert read["input"] == [{"sum": 1.1, "at": "2026-08-01T00:00:00.000+00:00"}]
+
+
 def test_usage_is_what_marketo_counts(marketo: Marketo) -> None:
     marketo.activity_types()
     (today,) = marketo.usage()
@@ -281,10 +379,71 @@ def test_changes_and_deletions_are_read(marketo: Marketo, ids: list[int]) -> Non
     assert [each["leadId"] for each in marketo.deleted_leads(since)] == [ids[5]]
 
 
-def test_a_paging_token_that_leads_nowhere_is_told(instance: Instance) -> None:
-    def respond(request: CapturedRequest) -> Answer:
-        return says_yes(nextPageToken="same", moreResult=True)
+def pages_of_three(request: CapturedRequest) -> Answer:
+    """Activities 0 to 8; the second page is empty, and the last one has a token too."""
+    if "pagingtoken" in request.path:
+        return says_yes(nextPageToken="0")
+    page = int(parse_qs(request.query)["nextPageToken"][0])
+    found = {0: range(3), 2: range(3, 6), 3: range(6, 9)}.get(page, range(0))
+    return says_yes(*({"id": each} for each in found), nextPageToken=str(min(page + 1, 4)), moreResult=page < 3)
 
-    instance.answer = respond
-    with pytest.raises(Exception, match="leads nowhere"):
-        list(instance.block().activities(paging_token="same", types=[1]))
+
+@pytest.mark.parametrize("read", range(1, 11))
+def test_a_reading_that_is_given_up_goes_on_with_its_page_and_misses_none(instance: Instance, read: int) -> None:
+    """Wherever it was given up; at its end, nothing comes again."""
+    instance.answer = pages_of_three
+    block = instance.block()
+    reading = block.activities(SINCE, types=[1])
+    before = [each["id"] for each in islice(reading, read)]
+    after = [each["id"] for each in block.activities(paging_token=reading.paging_token, types=[1])]
+    assert before == list(range(min(read, 9)))
+    assert after == ([] if read > 9 else list(range((read - 1) // 3 * 3, 9)))
+
+
+def test_a_reading_goes_on_with_the_page_that_could_not_be_read(instance: Instance) -> None:
+    fails = [False]
+    instance.answer = lambda request: says_no("1003", "not now") if fails[0] else pages_of_three(request)
+    reading = instance.block().activities(SINCE, types=[1])
+    assert [each["id"] for each in islice(reading, 3)] == [0, 1, 2]
+    fails[0] = True
+    with pytest.raises(MarketoInputError, match="not now"):
+        next(reading)
+    fails[0] = False
+    assert [each["id"] for each in reading] == list(range(3, 9))
+
+
+@pytest.mark.parametrize("rows", [[], [{"id": 1}]], ids=["no rows", "rows"])
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"nextPageToken": "same", "moreResult": True}, "it names itself next"),
+        ({"moreResult": True}, "there is more, and no token for it"),
+    ],
+)
+def test_pages_that_lead_nowhere_are_told_and_not_asked_for_without_an_end(
+    instance: Instance, rows: list[dict[str, Any]], more: dict[str, Any], told: str
+) -> None:
+    instance.answer = lambda request: says_yes(*rows, **more)
+    block = instance.block()
+    for reading in (
+        block.activities(paging_token="same", types=[1]),
+        block.lead_changes(paging_token="same", fields=["email"]),
+        block.leads("email", ["a@example.com"]),
+        block.list_members(1001),
+        block.custom_objects("car_c", "vin", ["VIN1"]),
+        block.custom_objects("car_c", "dedupeFields", [{"vin": "VIN1"}]),
+    ):
+        with pytest.raises(ResponseError, match=f"leads nowhere: {told}"):
+            list(reading)
+    assert len(instance.asked()) <= 12
+
+
+def test_pages_that_do_not_say_whether_there_are_more_end_too(instance: Instance) -> None:
+    instance.answer = lambda request: says_yes({"id": 1}, nextPageToken="same")
+    block = instance.block()
+    assert list(block.activities(paging_token="same", types=[1])) == [{"id": 1}]
+    with pytest.raises(ResponseError, match="leads nowhere"):
+        list(block.leads("email", ["a@example.com"]))
+    pages = iter([says_yes({"id": 1}, nextPageToken="last"), says_yes(nextPageToken="last")])
+    instance.answer = lambda request: next(pages)
+    assert list(block.leads("email", ["a@example.com"])) == [{"id": 1}]

@@ -1,6 +1,7 @@
 """Leads: written with outcomes, read by their values, merged, deleted, associated; on lists and in programs."""
 
 import json
+import pickle
 import random
 import threading
 from collections import Counter
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from prefect_atomic import (
     Marketo,
+    MarketoBusyError,
     MarketoInputError,
     MarketoQuotaError,
     Outcomes,
@@ -119,8 +121,9 @@ def test_a_partition_that_is_not_there_is_refused_by_its_reason(sandbox: Sandbox
         ({"lookup_field": "id"}, "updateOnly"),
         ({"partition": "\n"}, "partition"),
         ({"on_error": "ignore"}, "on_error"),
-        ({"leads": {"email": "a@example.com"}}, "records: takes a list"),
-        ({"leads": "a@example.com"}, "records: takes a list"),
+        ({"leads": {"email": "a@example.com"}}, "leads: takes a list"),
+        ({"leads": "a@example.com"}, "leads: takes a list"),
+        ({"leads": None}, "leads: takes a list"),
     ],
 )
 def test_what_makes_no_request_is_named(instance: Instance, arguments: dict[str, Any], named: str) -> None:
@@ -403,6 +406,23 @@ def test_leads_are_merged_25_a_call(sandbox: Sandbox, marketo: Marketo) -> None:
         marketo.merge_leads(ids[0], ids)
     with pytest.raises(MarketoInputError, match="1004"):
         marketo.merge_leads(ids[0], [999_999])
+
+
+@pytest.mark.parametrize(
+    ("last", "kind"),
+    [(says_no("1004", "Lead '30' not found"), MarketoInputError), (says_no("606", "Max rate limit"), MarketoBusyError)],
+)
+def test_a_merge_that_fails_later_on_says_how_far_it_came(instance: Instance, last: Answer, kind: Any) -> None:
+    """In the error itself, which is what the state of a Prefect run shows."""
+    answers = iter([says_yes(), says_yes()])
+    instance.answer = lambda request: next(answers, last)
+    with pytest.raises(kind, match="The first 50 of 58 leads, up to 51, were merged before") as caught:
+        instance.block().merge_leads(1, [*range(2, 60), 2])
+    assert not caught.value.transient
+    assert "The first 50 of 58" in str(pickle.loads(pickle.dumps(caught.value)))  # noqa: S301 - our own bytes
+    with pytest.raises(kind) as caught:
+        instance.block().merge_leads(1, [2])
+    assert "before" not in str(caught.value)
 
 
 def test_leads_are_deleted_and_a_lost_answer_does_not_make_it_a_failure(sandbox: Sandbox, marketo: Marketo) -> None:

@@ -92,6 +92,44 @@ def test_what_cannot_be_sent_is_told_and_the_rest_goes_on(record: Any, told: str
     assert "xxx" not in str(outcome)
 
 
+IN_ITSELF: list[Any] = []
+IN_ITSELF.append(IN_ITSELF)
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (float("nan"), "bad: holds something that is no JSON (NaN)"),
+        (float("-inf"), "bad: holds something that is no JSON (an infinite number)"),
+        (datetime(2026, 1, 1), "bad: holds something that is no JSON (a datetime without a time zone)"),  # noqa: DTZ001
+        (frozenset([1]), "bad: holds something that is no JSON (a frozenset)"),
+        ("secret \ud800", "bad: holds something that is no JSON (a text with half of a character, a lone surrogate)"),
+        ({"of": [1, {"it": {1}}]}, "bad.of[1].it: holds something that is no JSON (a set)"),
+        ({"\ud800": 1}, "bad: holds something that is no JSON (a name with half of a character, a lone surrogate)"),
+        ({"\ud800": {1}}, "bad.?: holds something that is no JSON (a set)"),
+        ({(1, 2): 3}, "bad: holds something that is no JSON (keys must be "),
+        pytest.param(10**5000, "bad: holds something that is no JSON (Exceeds the limit ", id="many digits"),
+        (IN_ITSELF, "bad[0][0]"),
+    ],
+)
+def test_the_first_field_that_is_no_json_is_named(value: Any, told: str) -> None:
+    """Also where it stands elsewhere in what is sent."""
+    record = {"good": 1, "bad": value, "later": {1}}
+    for shape in (None, lambda record: {"rows": [dict(record)]}):
+        outcomes = Outcomes()
+        assert list(json_batches([record], outcomes, most=10, most_bytes=200, shape=shape)) == []
+        assert str(outcomes[0].message).startswith(told)
+        assert "secret" not in str(outcomes[0].message)
+        str(outcomes[0].message).encode()
+
+
+def test_a_shape_that_is_no_json_is_told_too() -> None:
+    """Though the record is."""
+    outcomes = Outcomes()
+    assert list(json_batches([{"a": 1}], outcomes, most=1, most_bytes=99, shape=lambda record: {1})) == []
+    assert outcomes[0].message == "holds something that is no JSON (a set)"
+
+
 @pytest.mark.parametrize("records", ["text", b"bytes", {"a": 1}])
 def test_a_single_thing_is_no_list_of_records(records: Any) -> None:
     """A mapping would otherwise be read as a list of its keys."""
