@@ -56,7 +56,8 @@ def fire_one(api: Api, contact_key: str, event_definition_key: str, data: Member
     batches = json_batches([member], outcomes, most=1, most_bytes=api.max_bytes, wrap=(b"", b""), shape=single)
     batch = next(batches, None)
     if batch is None:
-        raise RequestError(f"data: {outcomes[0].message}.")
+        told = outcomes[0].message or ""
+        raise RequestError(f"{told}." if told.startswith("data.") else f"data: {told}.")
     try:
         response = yield from _sent(api, batch.body, "events")
         entry = object_of(response).get("eventInstanceId")

@@ -230,6 +230,14 @@ def test_an_answer_without_an_entry_is_no_success(tenant, call, answer):
     assert len(tenant.asked()) == 1
 
 
+def test_data_that_is_no_json_is_refused_with_its_field(tenant):
+    block = tenant.block()
+    with pytest.raises(RequestError, match=r"^data\.Score: holds something that is no JSON \(NaN\)\.$"):
+        block.fire_entry_event("c-1", KEY, {"Score": float("nan")})
+    with pytest.raises(RequestError, match=r"^data: .*bytes"):
+        block.fire_entry_event("c-1", KEY, {"Text": "x" * 10_000_000})
+
+
 def test_members_that_cannot_be_read_to_their_end_leave_an_outcome_for_each_that_was_read(
     marketing_cloud, sandbox, call
 ):
