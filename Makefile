@@ -17,7 +17,7 @@ help:  ## what there is
 demo: $(VENV)/.installed  ## see every credential type at work, on a Prefect server of its own
 	$(BIN)/prefect-atomic demo $(if $(KEEP),--keep)
 
-test: $(VENV)/.installed-dev  ## run the tests, with branch coverage
+test: $(VENV)/.installed-dev  ## run the tests; with COVERAGE=1, their branch coverage too
 	scripts/install-tools
 	scripts/install-node-servers
 	scripts/test
