@@ -42,8 +42,9 @@ from prefect_atomic.transport.retry import sleep
 from prefect_atomic.webhooks.event_files import ENDINGS, EventFile, Mapped, object_template, value_template
 
 _IN_A_ROW = 3
-"""Objects that fail one after another for what no object is to blame for: each attempt may wait for long."""
+"""Objects that fail one after another for what is `_OF_ALL`: each attempt may wait for long."""
 _OF_ALL = (CredentialError, MarketoAccessError, MarketoBusyError, MarketoTokenError, TransportError)
+"""What no object is to blame for."""
 _MOST_BYTES = 800_000
 """Of the activities of a call, which takes 1 MB."""
 _BYTES_AROUND = 30

@@ -32,7 +32,7 @@ from prefect_atomic.integrations.marketo.export_rows import UnreadableError, cel
 from prefect_atomic.integrations.marketo.export_spans import Span
 from prefect_atomic.integrations.marketo.export_targets import Place
 from prefect_atomic.integrations.marketo.job_notes import Notes
-from prefect_atomic.integrations.marketo.patience import Patience
+from prefect_atomic.integrations.marketo.patience import LOOK, Patience
 from prefect_atomic.tasks.progress import ProgressArtifact
 from prefect_atomic.transport import Retry
 
@@ -45,9 +45,6 @@ _AT_ONCE = 2
 _FIRST_LOOK = 15.0
 _LONGEST_PAUSE = 60.0
 """Seconds: what Marketo says of a job is up to a minute old."""
-
-_LOOK = Retry(attempts=2)
-"""Once more with another token, if need be: whatever else fails is looked at after the next pause."""
 
 _QUEUED_ALREADY = "1029"
 _NOT_FOUND = 404
@@ -283,7 +280,7 @@ class Exporting:
         status = "not known"
         while True:
             try:
-                about = self._call("GET", job_id, "status", retry=_LOOK)
+                about = self._call("GET", job_id, "status", retry=LOOK)
                 status = str(about.get("status"))
                 if status.lower() in _COMPLETED:
                     return {**about, "exportId": job_id}

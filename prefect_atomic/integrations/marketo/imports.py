@@ -34,13 +34,12 @@ from prefect_atomic.integrations.marketo.export_rows import UnreadableError
 from prefect_atomic.integrations.marketo.import_files import MOST_BYTES, ImportFile, cut
 from prefect_atomic.integrations.marketo.import_rows import Returned, columns_of, joined
 from prefect_atomic.integrations.marketo.job_notes import JobNotes, Notes
-from prefect_atomic.integrations.marketo.patience import Patience, check_wait
+from prefect_atomic.integrations.marketo.patience import LOOK, Patience, check_wait
 from prefect_atomic.integrations.records import OnError, Outcome, Outcomes, Reading, State, settled
 from prefect_atomic.integrations.records.csv_tables import Row, Table
 from prefect_atomic.integrations.records.outcomes import check_on_error
 from prefect_atomic.integrations.records.sources import Records, Shown, table_of
 from prefect_atomic.integrations.s3 import S3Bucket
-from prefect_atomic.transport import Retry
 
 logger = get_logger("atomic.marketo")
 
@@ -50,9 +49,6 @@ _AT_ONCE = 3
 _UPLOAD_TIMEOUT = 300.0
 _FIRST_LOOK = 5.0
 _LONGEST_PAUSE = 30.0
-_LOOK = Retry(attempts=2)
-"""Once more with another token, if need be: whatever else fails is looked at after the next pause."""
-
 _COMPLETE = frozenset({"complete", "completed"})
 _FAILED = frozenset({"failed", "canceled", "cancelled"})
 _COUNTS = ("numOfLeadsProcessed", "numOfObjectsProcessed")
@@ -355,7 +351,7 @@ class _Importing:
                 return None
 
     def _look(self, batch_id: int) -> Mapping[str, Any]:
-        answer = self._api.call("GET", *self._kind.batches, batch_id, *self._kind.status, base="bulk", retry=_LOOK)
+        answer = self._api.call("GET", *self._kind.batches, batch_id, *self._kind.status, base="bulk", retry=LOOK)
         if not answer.result or not _status(answer.result[0]):
             raise ResponseError(f"{answer.response.url} gave no status.", response=answer.response)
         return answer.result[0]

@@ -49,7 +49,8 @@ class FileNotes:
         return found
 
     def save(self, notes: dict[str, Any]) -> None:
-        with writing(self._path), NamedTemporaryFile("w", dir=self._path.parent, delete=False) as file:
+        folder, name = self._path.parent, self._path.name
+        with writing(self._path), NamedTemporaryFile("w", dir=folder, prefix=f"{name}.", delete=False) as file:
             try:
                 json.dump(notes, file)
                 file.flush()

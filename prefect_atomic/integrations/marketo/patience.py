@@ -6,7 +6,11 @@ import math
 from time import monotonic
 
 from prefect_atomic.errors import RequestError
+from prefect_atomic.transport import Retry
 from prefect_atomic.transport.retry import sleep
+
+LOOK = Retry(attempts=2)
+"""Of a look: once more with another token, if need be; whatever else fails is looked at after the next pause."""
 
 
 class Patience:
